@@ -1,0 +1,80 @@
+# `make help` lists what there is. Each step is repeated only when what it depends on has changed.
+
+PYTHON ?= python3
+PORT ?= 8000
+ARGS ?=
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PACKAGES := $(VENV)/.packages-installed
+OPENLINE := $(VENV)/.openline-installed
+NODE_PACKAGES := web/node_modules/.packages-installed
+PAGES := src/openline/demo/static/index.html
+# Folders count too: their date tells that a file was removed.
+WEB_SOURCES := $(shell find web/. -path web/./node_modules -prune -o -print 2>/dev/null)
+
+.DELETE_ON_ERROR:
+.PHONY: help setup web demo test check format wheel lock proto chromium clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(OPENLINE) ## prepare .venv with the locked packages (PYTHON= names the interpreter)
+
+web: $(PAGES) ## build the pages
+
+demo: $(OPENLINE) $(PAGES) ## start the demo on http://127.0.0.1:8000 (PORT= changes it)
+	@echo "The demo is at http://127.0.0.1:$(PORT) (Ctrl-C ends it)"
+	@$(RUN) -m openline.cli run openline.demo.app:app --host 127.0.0.1 --port $(PORT)
+
+test: $(OPENLINE) $(PAGES) $(NODE_PACKAGES) chromium ## prepare what is missing and run every test (ARGS= goes to pytest)
+	@$(RUN) -m pytest $(ARGS)
+
+check: $(OPENLINE) ## ruff, mypy --strict and the floors
+	@$(RUN) -m ruff check
+	@$(RUN) -m ruff format --check
+	@$(RUN) -m mypy --strict src tests
+	@$(RUN) -m pytest -q tests/test_floors.py
+
+format: $(OPENLINE) ## put the sources into the house format
+	@$(RUN) -m ruff check --fix
+	@$(RUN) -m ruff format
+
+wheel: $(OPENLINE) $(PAGES) ## build the wheel into dist/
+	@$(RUN) -m hatchling build --target wheel
+
+lock: $(OPENLINE) ## write the locks anew from pyproject.toml and web/package.json
+	@$(RUN) -m uv --quiet pip compile --upgrade $(LOCK_OPTIONS) --all-extras --group dev pyproject.toml --output-file requirements/dev.txt
+	@$(RUN) -m uv --quiet pip compile --upgrade $(LOCK_OPTIONS) --constraints requirements/dev.txt --group proto --output-file requirements/proto.txt
+	@cd web && npm update --package-lock-only --no-audit --no-fund
+
+# Hashes and no addresses, for every platform and every Python from the oldest on: the files work with any index.
+LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+
+proto: $(OPENLINE) ## write the Protobuf code anew from client.proto
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/proto.txt
+	@$(RUN) -m grpc_tools.protoc --proto_path=src --python_out=src --pyi_out=src src/openline/protocol/client.proto
+
+chromium: $(OPENLINE)
+	@$(RUN) tests/browser/chromium.py
+
+clean: ## remove what was made, .venv and node_modules included
+	rm -rf $(VENV) web/node_modules src/openline/demo/static dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests scripts -type d -name __pycache__ -exec rm -rf {} +
+
+$(PACKAGES): requirements/dev.txt scripts/venv.sh
+	@PYTHON="$(PYTHON)" scripts/venv.sh
+	@touch $@
+
+$(OPENLINE): $(PACKAGES) pyproject.toml
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(NODE_PACKAGES): web/package.json web/package-lock.json web/.npmrc scripts/node.sh
+	@scripts/node.sh
+	@touch $@
+
+$(PAGES): $(WEB_SOURCES) $(NODE_PACKAGES)
+	@echo "Building the pages"
+	@cd web && npm run --silent build
+	@touch $@

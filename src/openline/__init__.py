@@ -1,0 +1,88 @@
+"""Openline: the real-time layer for FastAPI.
+
+One object, the `Hub`, gives an app channels that many clients hold open at once.
+"""
+
+from openline.admission import Accept, Allow
+from openline.channel import Channel, HistoryPage, Kept
+from openline.codes import DisconnectCode, ErrorCode, UnsubscribeCode
+from openline.counters import Counters
+from openline.errors import (
+    AlreadySubscribed,
+    BadRequest,
+    BrokerUnavailable,
+    DeclarationError,
+    Disconnect,
+    Expired,
+    HubNotStarted,
+    InternalError,
+    LimitExceeded,
+    MethodNotFound,
+    MissingExtra,
+    NotAvailable,
+    OpenlineError,
+    PayloadTooBig,
+    PermissionDenied,
+    Refusal,
+    TokenExpired,
+    TooManyRequests,
+    Unauthorized,
+    UnknownChannel,
+    UnrecoverablePosition,
+    UsageError,
+)
+from openline.hub import Hub
+from openline.injection import CurrentSession
+from openline.options import Heartbeat, History, Limits
+from openline.presence.base import PresenceStats
+from openline.publication import ClientInfo, Position
+from openline.session import Session
+from openline.tokens import JWT
+from openline.user import User
+from openline.version import VERSION as __version__
+
+__all__ = [
+    "JWT",
+    "Accept",
+    "Allow",
+    "AlreadySubscribed",
+    "BadRequest",
+    "BrokerUnavailable",
+    "Channel",
+    "ClientInfo",
+    "Counters",
+    "CurrentSession",
+    "DeclarationError",
+    "Disconnect",
+    "DisconnectCode",
+    "ErrorCode",
+    "Expired",
+    "Heartbeat",
+    "History",
+    "HistoryPage",
+    "Hub",
+    "HubNotStarted",
+    "InternalError",
+    "Kept",
+    "LimitExceeded",
+    "Limits",
+    "MethodNotFound",
+    "MissingExtra",
+    "NotAvailable",
+    "OpenlineError",
+    "PayloadTooBig",
+    "PermissionDenied",
+    "Position",
+    "PresenceStats",
+    "Refusal",
+    "Session",
+    "TokenExpired",
+    "TooManyRequests",
+    "Unauthorized",
+    "UnknownChannel",
+    "UnrecoverablePosition",
+    "UnsubscribeCode",
+    "UsageError",
+    "User",
+    "__version__",
+]

@@ -1,0 +1,95 @@
+"""What the engine asks of the app, through the front doors: who may do what, and what the handlers say.
+
+Every coroutine here may raise `Refusal` (the command is answered with an error) or `Disconnect` (the connection
+ends); anything else counts as a fault of the app: it is logged, and the client is told 100.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from openline.codes import DisconnectCode
+from openline.errors import Disconnect, Refusal
+from openline.options import ChannelOptions
+from openline.protocol.messages import ConnectRequest, Request, SubscribeRequest
+
+if TYPE_CHECKING:
+    from openline.session import Session
+
+
+class Admission(msgspec.Struct, frozen=True, kw_only=True):
+    """Leave to be in a channel."""
+
+    info: bytes = b""  #: encoded; shown to others in presence, joins and publications
+    data: bytes = b""  #: encoded; goes to this client with the reply
+    expires_at: float | None = None  #: unix seconds
+    client_refresh: bool = False  #: the client is told of the expiry and sends a new token
+
+
+class Welcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Leave to be connected."""
+
+    user: str = ""  #: "" is anonymous
+    info: bytes = b""  #: encoded; shown to others
+    data: bytes = b""  #: encoded; goes to this client with the reply
+    channels: dict[str, Admission] = {}  #: the server-side subscriptions it begins with
+    expires_at: float | None = None  #: unix seconds
+    client_refresh: bool = False  #: the client is told of the expiry and sends a new token
+
+
+class Rules(Protocol):
+    """What was declared for the channels of one pattern."""
+
+    options: ChannelOptions
+
+    async def admit(self, session: Session, channel: str, request: SubscribeRequest) -> Admission:
+        """Let a client subscribe."""
+
+    async def readmit(self, session: Session, channel: str, token: str) -> Admission:
+        """Let a client stay subscribed, by a new token."""
+
+    async def accept(self, session: Session, channel: str, data: bytes) -> bytes:
+        """Let a client publish; give the payload that is published."""
+
+    async def may_read(self, session: Session, channel: str) -> None:
+        """Let a client that is not subscribed ask for presence or history."""
+
+    async def left(self, session: Session, channel: str, code: int, reason: str) -> None:
+        """A subscription has ended."""
+
+    hears_leaving: bool  #: whether `left` does anything
+
+
+class Application(Protocol):
+    """The app behind the engine."""
+
+    hears_disconnects: bool  #: whether `disconnected` does anything
+
+    def rules(self, channel: str) -> Rules | None:
+        """Find what was declared for a channel; None where nothing was."""
+
+    def waits(self, request: Request) -> bool:
+        """Tell whether answering a request may have to wait for the app: then it gets a task of its own."""
+
+    async def welcome(self, session: Session, request: ConnectRequest) -> Welcome:
+        """Let a client connect."""
+
+    async def refresh(self, session: Session, token: str) -> float | None:
+        """Let a client stay connected, by a new token; give the new expiry."""
+
+    async def call(self, session: Session, method: str, data: bytes) -> bytes:
+        """Run a remote procedure."""
+
+    async def message(self, session: Session, data: bytes) -> None:
+        """Take a message outside every channel."""
+
+    async def disconnected(self, session: Session, code: DisconnectCode) -> None:
+        """A connection has ended."""
+
+    def refusal(self, error: Exception) -> Refusal | Disconnect | None:
+        """Say what the client is told of an exception; None for a fault of the app."""
+
+    def encode(self, value: object) -> bytes:
+        """Encode a payload of the app as JSON on one line."""

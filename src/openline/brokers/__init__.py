@@ -1,0 +1,1 @@
+"""Brokers carry publications between nodes and keep history. One third-party client, one file."""

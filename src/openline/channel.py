@@ -1,0 +1,230 @@
+"""A declared channel: what the app publishes to and asks about, and where its handlers are hung up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, TypeVar, final
+
+import msgspec
+
+from openline.errors import DeclarationError, NotAvailable
+from openline.handlers import Handler
+from openline.node import Node
+from openline.payload import Payload
+from openline.presence.base import PresenceStats
+from openline.publication import ClientInfo, Position, Publication
+from openline.rules import ChannelRules
+
+Message = TypeVar("Message")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+#: Words of the methods below, which a placeholder can therefore not be called.
+RESERVED: Final = frozenset(
+    ("message", "tags", "idempotency_key", "version", "version_epoch", "since", "limit", "reverse")
+)
+
+
+class Kept(msgspec.Struct, Generic[Message], frozen=True):
+    """A publication as history keeps it."""
+
+    message: Message
+    position: Position
+    info: ClientInfo | None  #: the client that published it; None for the server
+    tags: dict[str, str]
+    time: float  #: unix seconds at which the broker took it
+
+
+class HistoryPage(msgspec.Struct, Generic[Message], frozen=True):
+    """Part of a channel's history."""
+
+    publications: list[Kept[Message]]  #: oldest first, or newest first in reverse
+    top: Position  #: where the stream stands
+
+
+@final
+class Channel(Generic[Message]):
+    """All channels of one pattern. Made by `Hub.channel`."""
+
+    __slots__ = ("_node", "_rules")
+
+    def __init__(self, node: Node, rules: ChannelRules) -> None:
+        clash = RESERVED.intersection(rules.pattern.parts)
+        if clash:
+            raise DeclarationError(f"channel {rules.pattern.text!r}: a placeholder cannot be called {clash.pop()!r}")
+        self._node = node
+        self._rules = rules
+
+    @property
+    def pattern(self) -> str:
+        """The pattern as it was declared."""
+        return self._rules.pattern.text
+
+    # --- handlers -------------------------------------------------------------------------------------------------
+
+    def on_subscribe(self, function: Function) -> Function:
+        """Decide on each client that wants to subscribe; without a handler anyone connected may.
+
+        The handler takes the pattern's parts, the `Session`, the client's `data`, and what FastAPI injects. It returns
+        None or `Allow`, or raises to refuse (`PermissionDenied`, `HTTPException`, …).
+
+        Raises:
+            DeclarationError: a parameter is none of these, or there is a handler already.
+        """
+        self._refuse_second(self._rules.subscribing, "on_subscribe")
+        self._rules.subscribing = self._handler(function, "on_subscribe", message=Payload(None), message_name="data")
+        return function
+
+    def on_publish(self, function: Function) -> Function:
+        """Decide on each message a client wants to publish; without a handler none may, save with ``publish=True``.
+
+        The handler takes the pattern's parts, the message, the `Session`, and what FastAPI injects. It returns the
+        message that is published, or None for the one that came, or raises to refuse.
+
+        Raises:
+            DeclarationError: a parameter is none of these, or there is a handler already.
+        """
+        self._refuse_second(self._rules.publishing, "on_publish")
+        self._rules.publishing = self._handler(function, "on_publish", message=self._rules.payload)
+        return function
+
+    def on_unsubscribe(self, function: Function) -> Function:
+        """Hear of each subscription that has ended, whoever ended it; also when the connection is gone.
+
+        The handler takes the pattern's parts, the `Session`, ``code: int``, ``reason: str``, and what FastAPI injects.
+
+        Raises:
+            DeclarationError: a parameter is none of these, or there is a handler already.
+        """
+        self._refuse_second(self._rules.leaving, "on_unsubscribe")
+        self._rules.leaving = self._handler(function, "on_unsubscribe", supplied={"code": int, "reason": str})
+        return function
+
+    def _handler(self, function: Callable[..., Any], event: str, **event_offers: Any) -> Handler:
+        pattern = self._rules.pattern
+        return Handler(function, where=f"{pattern.text} {event}", parts=pattern.parts, **event_offers)
+
+    def _refuse_second(self, handler: Handler | None, event: str) -> None:
+        if handler is not None:
+            raise DeclarationError(f"{self.pattern} has an {event} handler already: {handler!r}")
+
+    # --- from anywhere in the app ---------------------------------------------------------------------------------
+
+    def name(self, **parts: object) -> str:
+        """Give the full name of one channel of this pattern.
+
+        Raises:
+            DeclarationError: a part is missing, unknown or does not fit.
+        """
+        return self._rules.pattern.build(parts)
+
+    async def publish(
+        self,
+        message: Message,
+        *,
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str = "",
+        version: int = 0,
+        version_epoch: str = "",
+        **parts: object,
+    ) -> Position:
+        """Publish to every subscriber of one channel, on every node. No handler is asked.
+
+        At most once per live subscriber; where history is on, a client that resumes fills its gap. Order is kept per
+        channel and publisher. Cancelling is safe: the message is then out whole or not at all.
+
+        Args:
+            message: of the declared type; at most ``limits.message_bytes`` once written.
+            tags: go with the publication to the clients.
+            idempotency_key: a repeat within ``limits.idempotency_seconds`` publishes nothing and gives the first
+                position.
+            version: of the state the message shows; one not above the last seen is not published.
+            version_epoch: versions of different epochs are not compared.
+            parts: of the channel's name.
+        Returns:
+            The epoch and offset the broker gave it; `Position.NONE` where the channel keeps no history.
+        Raises:
+            DeclarationError: the parts do not make a name.
+            UsageError: the message is not of the declared type; nothing was sent.
+            PayloadTooBig: nothing was sent.
+            BrokerUnavailable: it may or may not be out; retry with the same key.
+        """
+        return await self._node.publish(
+            self._rules.pattern.build(parts),
+            self._rules.payload.encode(message),
+            self._rules.options,
+            tags=None if tags is None else checked_tags(tags),
+            idempotency_key=idempotency_key,
+            version=version,
+            version_epoch=version_epoch,
+        )
+
+    async def history(
+        self, *, since: Position | None = None, limit: int = -1, reverse: bool = False, **parts: object
+    ) -> HistoryPage[Message]:
+        """Read what is kept of one channel.
+
+        Args:
+            since: start after this offset (before it in reverse).
+            limit: publications at most; 0 only the top, -1 all.
+            parts: of the channel's name.
+        Raises:
+            NotAvailable: the channel was declared without history.
+            BrokerUnavailable: the broker did not answer.
+        """
+        history = self._rules.options.history
+        if history is None:
+            raise NotAvailable(f"{self.pattern} was declared without history")
+        page = await self._node.broker.history(
+            self._rules.pattern.build(parts), history=history, since=since, limit=limit, reverse=reverse
+        )
+        return HistoryPage([self._kept(publication) for publication in page.publications], page.top)
+
+    def _kept(self, publication: Publication) -> Kept[Message]:
+        return Kept(
+            self._rules.payload.validate(publication.data),
+            Position(publication.epoch, publication.offset),
+            publication.info,
+            publication.tags or {},
+            publication.time,
+        )
+
+    async def presence(self, **parts: object) -> dict[str, ClientInfo]:
+        """Give everyone in one channel, on every node, by session id.
+
+        Raises:
+            NotAvailable: the channel was declared without presence.
+        """
+        self._need_presence()
+        return await self._node.presence.members(self._rules.pattern.build(parts))
+
+    async def presence_stats(self, **parts: object) -> PresenceStats:
+        """Count who is in one channel, on every node.
+
+        Raises:
+            NotAvailable: the channel was declared without presence.
+        """
+        self._need_presence()
+        return await self._node.presence.stats(self._rules.pattern.build(parts))
+
+    def _need_presence(self) -> None:
+        if not self._rules.options.presence:
+            raise NotAvailable(f"{self.pattern} was declared without presence")
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.pattern!r}>"
+
+
+def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Give tags that every codec can carry.
+
+    Raises:
+        DeclarationError: a key or value is no text.
+    """
+    for item in (*tags, *tags.values()):
+        try:
+            fits = isinstance(item, str) and item.encode() is not None
+        except UnicodeEncodeError:
+            fits = False
+        if not fits:
+            raise DeclarationError(f"tags are text, and {item!r} is not")
+    return dict(tags)

@@ -1,0 +1,16 @@
+"""The `openline` command."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; without its library, say what to install."""
+    try:
+        from openline.cli.commands import app
+    except ImportError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        sys.exit("the openline command needs an optional library: pip install 'openline[server]'")
+    app()

@@ -1,0 +1,286 @@
+"""The hub: what an app holds. It declares channels, gives the router, and publishes from anywhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar, final, overload
+
+from fastapi import APIRouter
+
+from openline.brokers.memory import MemoryBroker
+from openline.channel import Channel, checked_tags
+from openline.commands import Commands
+from openline.counters import Counters
+from openline.errors import DeclarationError, UnknownChannel
+from openline.handlers import Handler
+from openline.names import Pattern, is_name
+from openline.node import Node
+from openline.options import ChannelOptions, Heartbeat, History, Limits, Recovery
+from openline.payload import Payload
+from openline.presence.memory import MemoryPresence
+from openline.publication import Position
+from openline.reception import Reception
+from openline.router import connection_router
+from openline.rules import ChannelRules
+from openline.session import Session
+from openline.timers import Clock, SystemClock
+from openline.tokens import JWT
+from openline.user import User
+
+_log: Final = logging.getLogger("openline")
+
+Message = TypeVar("Message")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@final
+class Hub:
+    """Channels that many clients hold open at once, inside a FastAPI app.
+
+    Args:
+        broker: where publications travel; ``memory://`` within this process.
+        auth: verifies the tokens clients connect and subscribe with. Without it, and without `on_connect`, everyone
+            is let in as anonymous.
+        limits: what one client may cost.
+        heartbeat: how dead peers are found.
+        clock: the time; tests bring their own.
+    Raises:
+        DeclarationError: the broker's URL is none that is known.
+    """
+
+    def __init__(
+        self,
+        broker: str = "memory://",
+        *,
+        auth: JWT | None = None,
+        limits: Limits | None = None,
+        heartbeat: Heartbeat | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if broker != "memory://":
+            raise DeclarationError(f"broker {broker!r}: this version knows memory:// only")
+        self._clock: Clock = SystemClock() if clock is None else clock
+        self._limits = Limits() if limits is None else limits
+        self._node = Node(
+            MemoryBroker(now=self._clock.wall, idempotency_seconds=self._limits.idempotency_seconds),
+            MemoryPresence(),
+            limits=self._limits,
+            heartbeat=Heartbeat() if heartbeat is None else heartbeat,
+            clock=self._clock,
+        )
+        self._auth = auth
+        self._reception = Reception(auth)
+        self._commands = Commands(self._node, self._reception)
+        self._lifespans = 0
+        self._router: APIRouter | None = None
+
+    # --- declarations ---------------------------------------------------------------------------------------------
+
+    @overload
+    def channel(
+        self,
+        pattern: str,
+        message: type[Message],
+        *,
+        history: History | None = ...,
+        recovery: Recovery = ...,
+        presence: bool = ...,
+        join_leave: bool = ...,
+        publish: bool = ...,
+        protected: bool = ...,
+    ) -> Channel[Message]: ...
+
+    @overload
+    def channel(
+        self,
+        pattern: str,
+        message: None = None,
+        *,
+        history: History | None = ...,
+        recovery: Recovery = ...,
+        presence: bool = ...,
+        join_leave: bool = ...,
+        publish: bool = ...,
+        protected: bool = ...,
+    ) -> Channel[Any]: ...
+
+    def channel(
+        self,
+        pattern: str,
+        message: Any = None,
+        *,
+        history: History | None = None,
+        recovery: Recovery = "stream",
+        presence: bool = False,
+        join_leave: bool = False,
+        publish: bool = False,
+        protected: bool = False,
+    ) -> Channel[Any]:
+        """Declare the channels of one pattern.
+
+        Args:
+            pattern: a name whose placeholders match one part (``room:{name}``) or the rest (``files:{path:path}``).
+            message: any type Pydantic validates; None for any JSON, ``bytes`` for raw payloads.
+            history: how much is kept for those who come back; None keeps nothing.
+            recovery: "stream" brings every subscriber all it missed, "cache" the newest publication, "asked" lets
+                clients choose. Only with history.
+            presence: clients may ask who is here.
+            join_leave: clients that ask for it are told who comes and goes.
+            publish: clients may publish without an `on_publish` handler; the message is validated all the same.
+            protected: clients need a subscription token.
+        Raises:
+            DeclarationError: the pattern is none, was declared before, or an option cannot work.
+        """
+        if protected and self._auth is None:
+            raise DeclarationError(f"channel {pattern!r} is protected, but the hub has no auth to verify tokens with")
+        options = ChannelOptions(
+            raw=message is bytes,
+            history=history,
+            recovery=recovery,
+            presence=presence,
+            join_leave=join_leave,
+            protected=protected,
+        )
+        rules = ChannelRules(Pattern(pattern), Payload(message), options, publish=publish, auth=self._auth)
+        channel: Channel[Any] = Channel(self._node, rules)
+        self._reception.declare(rules)
+        return channel
+
+    def on_connect(self, function: Function) -> Function:
+        """Decide on each client that wants to connect, after its token was verified.
+
+        The handler takes the `Session`, the client's ``data``, ``token: str``, ``name: str``, ``version: str`` and
+        what FastAPI injects. It returns None (who the token said, else anonymous), a user id, or `Accept`, or raises
+        to refuse.
+
+        Raises:
+            DeclarationError: a parameter is none of these, or there is a handler already.
+        """
+        self._refuse_second(self._reception.connecting, "on_connect")
+        supplied = {"token": str, "name": str, "version": str}
+        self._reception.connecting = Handler(
+            function, where="on_connect", message=Payload(None), message_name="data", supplied=supplied
+        )
+        return function
+
+    def on_disconnect(self, function: Function) -> Function:
+        """Hear of each connection that has ended, after it was accepted.
+
+        The handler takes the `Session`, ``code: int``, ``reason: str`` and what FastAPI injects.
+
+        Raises:
+            DeclarationError: a parameter is none of these, or there is a handler already.
+        """
+        self._refuse_second(self._reception.disconnecting, "on_disconnect")
+        self._reception.disconnecting = Handler(
+            function, where="on_disconnect", supplied={"code": int, "reason": str}
+        )
+        return function
+
+    def on_message(self, function: Function) -> Function:
+        """Take messages that clients send outside every channel; without a handler they are disconnected for it.
+
+        The handler takes the message, the `Session` and what FastAPI injects. What it returns goes nowhere.
+
+        Raises:
+            DeclarationError: a parameter is none of these, or there is a handler already.
+        """
+        self._refuse_second(self._reception.messaging, "on_message")
+        self._reception.messaging = Handler(function, where="on_message", message=Payload(None))
+        return function
+
+    def rpc(self, method: str) -> Callable[[Function], Function]:
+        """Answer a remote procedure call: what the handler returns is the reply.
+
+        The handler takes the client's data as its message, the `Session` and what FastAPI injects.
+
+        Raises:
+            DeclarationError: a parameter is none of these, or the method has a handler already.
+        """
+
+        def declare(function: Function) -> Function:
+            self._refuse_second(self._reception.procedures.get(method), f"rpc {method!r}")
+            where = f"rpc {method!r}"
+            self._reception.procedures[method] = Handler(function, where=where, message=Payload(None))
+            return function
+
+        return declare
+
+    @staticmethod
+    def _refuse_second(handler: Handler | None, event: str) -> None:
+        if handler is not None:
+            raise DeclarationError(f"the hub has a handler of {event} already: {handler!r}")
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    @property
+    def router(self) -> APIRouter:
+        """The routes under ``/connection/…``, and the hub's start and stop with the app: give it to `include_router`."""
+        if self._router is None:
+            self._router = connection_router(
+                self._commands, self.running, lambda: self._reception.reads_handshake
+            )
+        return self._router
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the hub until the block ends. Entered again, as by a router that is included twice, it changes nothing."""
+        self._lifespans += 1
+        try:
+            if self._lifespans > 1:
+                yield
+            else:
+                async with self._node.running():
+                    yield
+        finally:
+            self._lifespans -= 1
+
+    # --- from anywhere in the app ---------------------------------------------------------------------------------
+
+    async def publish(
+        self,
+        channel: str,
+        data: Any,
+        *,
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str = "",
+        version: int = 0,
+        version_epoch: str = "",
+    ) -> Position:
+        """Publish to every subscriber of a channel, by its full name; see `Channel.publish`.
+
+        Raises:
+            UnknownChannel: no declared pattern matches.
+        """
+        rules = self._reception.rules(channel) if is_name(channel) else None
+        if rules is None:
+            raise UnknownChannel(f"no declared channel matches {channel!r}")
+        return await self._node.publish(
+            channel,
+            rules.payload.encode(data),
+            rules.options,
+            tags=None if tags is None else checked_tags(tags),
+            idempotency_key=idempotency_key,
+            version=version,
+            version_epoch=version_epoch,
+        )
+
+    def user(self, identifier: str) -> User:
+        """Reach everything one user has open."""
+        return User(self._node, identifier)
+
+    @property
+    def sessions(self) -> Mapping[str, Session]:
+        """The connected clients of this node, by session id."""
+        return self._node.sessions
+
+    @property
+    def counters(self) -> Counters:
+        """What this node has counted."""
+        return self._node.counters
+
+    def __repr__(self) -> str:
+        state = "running" if self._node.started else "not running"
+        return f"<Hub {state}, {len(self._node.sessions)} sessions>"

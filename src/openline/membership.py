@@ -1,0 +1,264 @@
+"""How a session enters a channel and leaves it.
+
+The order of entering, for which there is a race at each step:
+
+1. the topic is followed at the broker and keeps a tail, so that nothing published from now on is missed;
+2. the session enters presence;
+3. history is read;
+4. in one call that does not wait: the tail is joined to what was read, the reply is queued, the subscription is live;
+5. the join is announced, so that whoever hears of it finds the session in presence.
+
+Of leaving: the subscription is dead before anything else happens, and the reply is queued after that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import final
+
+from openline import codes
+from openline.application import Admission, Rules
+from openline.brokers.base import Page
+from openline.codes import DisconnectCode, UnsubscribeCode
+from openline.errors import (
+    AlreadySubscribed,
+    BrokerUnavailable,
+    Disconnect,
+    Expired,
+    LimitExceeded,
+    UnrecoverablePosition,
+)
+from openline.node import Node
+from openline.options import ChannelOptions
+from openline.protocol.messages import SubscribePush, SubscribeRequest, SubscribeResult, raw
+from openline.protocol.pushes import pub_messages, subscribe_push
+from openline.publication import Arrival, ClientInfo, Position, Publication
+from openline.recovery import BrokenTail, Recovered, Wish, decide, read, wish_of
+from openline.session import Session, State
+from openline.subscription import Subscription
+from openline.topic import Topic
+
+#: Expiries beyond this are cut to it.
+MAX_TTL_SECONDS = 365 * 24 * 3600
+
+#: A bit of a subscribe request: answer error 112 instead of `recovered: false`.
+REJECT_UNRECOVERED = 2
+
+
+@final
+class Joining:
+    """One session on its way into one channel: everything is read, nothing is decided.
+
+    Exactly one of `complete` and `Membership.abandon` ends it.
+    """
+
+    __slots__ = ("_limits", "_node", "_page", "_request", "_wish", "admission", "info", "rules", "session", "topic")
+
+    def __init__(
+        self, node: Node, session: Session, rules: Rules, topic: Topic, request: SubscribeRequest, admission: Admission
+    ) -> None:
+        self._node = node
+        self._limits = node.limits
+        self._request = request
+        self._page: Page | None = None
+        self._wish: Wish | None = wish_of(request, topic.options)
+        self.session = session
+        self.rules = rules
+        self.topic = topic
+        self.admission = admission
+        self.info: ClientInfo = session.client_info(admission.info)
+
+    async def prepare(self) -> None:
+        """Enter presence and read history."""
+        options = self.topic.options
+        if options.presence:
+            await self._node.presence.add(self.topic.channel, self.info)
+        if self._wish is not None and options.history is not None:
+            broker = self._node.broker
+            self._page = await read(broker, self.topic.channel, options.history, self._limits, self._wish)
+
+    def decide(self) -> tuple[SubscribeResult, Position]:
+        """Make the result of now, and the position it covers. `complete` follows in the same call.
+
+        Raises:
+            UnrecoverablePosition: the client asked to be refused rather than told it was not recovered.
+        """
+        result = SubscribeResult(data=raw(self.admission.data))
+        if self.admission.expires_at is not None and self.admission.client_refresh:
+            result.expires = True
+            result.ttl = time_to_live(self.admission.expires_at, self._node.clock.wall())
+        if self._wish is None or self._page is None:
+            return result, Position.NONE
+        try:
+            recovered = decide(self._wish, self._page, self.topic.tail, self._limits)
+        except BrokenTail as error:
+            raise Disconnect(codes.CLOSED_INSUFFICIENT_STATE) from error
+        self._positions(result, self._wish, recovered)
+        return result, recovered.position
+
+    def _positions(self, result: SubscribeResult, wish: Wish, recovered: Recovered) -> None:
+        result.positioned = True
+        result.recoverable = wish.recoverable
+        result.epoch = recovered.position.epoch
+        result.offset = recovered.position.offset
+        if wish.asked is None:
+            return
+        if not recovered.whole and self._request.flag & REJECT_UNRECOVERED:
+            raise UnrecoverablePosition
+        result.was_recovering = True
+        result.recovered = recovered.whole
+        if recovered.whole:
+            check_fit(self.session, self.topic.options, recovered.publications)
+            result.publications = pub_messages(recovered.publications)
+            if wish.mode != "cache":
+                # The client walks forward from where it stood, by the publications.
+                result.offset = wish.asked.offset
+        counters = self._node.counters
+        counters.recoveries += recovered.whole
+        counters.recoveries_failed += not recovered.whole
+
+    def complete(self, position: Position, *, server_side: bool) -> Subscription:
+        """Go live; the reply was queued in this same call."""
+        node, topic, options = self._node, self.topic, self.topic.options
+        join_leave = options.join_leave and (server_side or self._request.join_leave)
+        subscription = Subscription(topic.channel, self.session, self.info, join_leave=join_leave)
+        subscription.server_side = server_side
+        subscription.recoverable = self._wish is not None and self._wish.recoverable
+        subscription.client_refresh = self.admission.client_refresh
+        if self.admission.expires_at is not None:
+            subscription.expires_at = node.clock.monotonic() + self.admission.expires_at - node.clock.wall()
+        current = topic.join(subscription, position)
+        self.session.add(subscription)
+        node.leave_topic(topic)
+        if not current:
+            node.heal(topic)
+        return subscription
+
+
+@final
+class Membership:
+    """Brings sessions into channels and out of them."""
+
+    __slots__ = ("_joining", "_node")
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._joining: set[tuple[str, str]] = set()
+
+    async def begin(
+        self, session: Session, channel: str, rules: Rules, request: SubscribeRequest, admission: Admission
+    ) -> Joining:
+        """Do everything of a join that waits.
+
+        Raises:
+            AlreadySubscribed: the session is in the channel, or on its way.
+            LimitExceeded: it is in too many.
+            Expired: the admission has run out already.
+            Disconnect: the broker failed (3004).
+        """
+        key = (session.id, channel)
+        if key in self._joining:
+            raise AlreadySubscribed
+        self.check(session, channel)
+        if admission.expires_at is not None:
+            time_to_live(admission.expires_at, self._node.clock.wall())
+        self._joining.add(key)
+        try:
+            topic = await self._node.enter_topic(channel, rules.options)
+            joining = Joining(self._node, session, rules, topic, request, admission)
+            try:
+                await joining.prepare()
+            except BaseException:
+                await self.abandon(joining)
+                raise
+            if session.life is State.ENDED:
+                await self.abandon(joining)
+                raise Disconnect(codes.CLOSED_NORMAL)
+        except BrokerUnavailable as error:
+            raise Disconnect(codes.CLOSED_INTERNAL_ERROR) from error
+        finally:
+            self._joining.discard(key)
+        return joining
+
+    def check(self, session: Session, channel: str) -> None:
+        """Say whether a session could enter a channel as things are."""
+        if session.subscription(channel) is not None:
+            raise AlreadySubscribed
+        if len(session.subscriptions()) >= self._node.limits.channels:
+            raise LimitExceeded(f"more than {self._node.limits.channels} channels in one session")
+
+    async def abandon(self, joining: Joining) -> None:
+        """Give up a join that was begun."""
+        topic = joining.topic
+        self._node.leave_topic(topic)
+        if topic.options.presence:
+            await self._node.presence.remove(topic.channel, joining.session.id)
+
+    async def announce(self, joining: Joining) -> None:
+        """Tell the channel who came."""
+        if joining.topic.options.join_leave:
+            await self._node.broker.announce(joining.topic.channel, Arrival(joining.info, joined=True))
+
+    async def put(self, session: Session, channel: str, rules: Rules, admission: Admission) -> None:
+        """Subscribe a session in mid-connection, as the server wants it, and tell its client."""
+        joining = await self.begin(session, channel, rules, SubscribeRequest(channel=channel), admission)
+        result, position = joining.decide()
+        push = SubscribePush(
+            recoverable=result.recoverable,
+            epoch=result.epoch,
+            offset=result.offset,
+            positioned=result.positioned,
+            data=result.data,
+        )
+        if not session.push(subscribe_push(channel, push)):
+            await self.abandon(joining)
+            return
+        joining.complete(position, server_side=True)
+        await self.announce(joining)
+
+    def cut(self, subscription: Subscription) -> None:
+        """Make a subscription dead. Does not wait; `farewell` does the rest."""
+        topic = self._node.topic(subscription.channel)
+        if topic is not None:
+            topic.leave(subscription)
+            self._node.desert(topic)
+
+    async def farewell(
+        self, session: Session, subscription: Subscription, rules: Rules | None, code: UnsubscribeCode | DisconnectCode
+    ) -> None:
+        """Take a dead subscription out of presence, tell the channel who went, and ask the app's handler."""
+        channel = subscription.channel
+        if rules is None:
+            return
+        try:
+            if rules.options.presence:
+                await self._node.presence.remove(channel, session.id)
+            if rules.options.join_leave:
+                await self._node.broker.announce(channel, Arrival(subscription.info, joined=False))
+        finally:
+            if rules.hears_leaving:
+                await rules.left(session, channel, code.number, code.reason)
+
+
+def check_fit(session: Session, options: ChannelOptions, publications: Sequence[Publication]) -> None:
+    """Say whether a client's codec can carry what a raw channel holds.
+
+    Raises:
+        Disconnect: it cannot (3506).
+    """
+    codec = session.outbox.encoding.codec
+    if options.raw and not all(codec.carries(publication.data) for publication in publications):
+        raise Disconnect(codes.CLOSED_INAPPROPRIATE_PROTOCOL)
+
+
+def time_to_live(expires_at: float, now: float) -> int:
+    """Give the whole seconds a client has left, at least 1.
+
+    Raises:
+        Expired: none are left.
+    """
+    left = expires_at - now
+    if left <= 0:
+        raise Expired
+    return min(max(1, math.ceil(left)), MAX_TTL_SECONDS)

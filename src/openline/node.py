@@ -1,0 +1,258 @@
+"""This process in the cluster: its sessions, its topics, and the way between them and the broker.
+
+Invariants of this file:
+
+1. A session is in `_sessions` from the moment its wire opened to the moment it ended.
+2. A topic is in `_topics` exactly while it has a subscriber or somebody is joining.
+3. No function here waits between reading one of these maps and changing it.
+4. Every task runs in one group, and none ends in silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, final
+
+from openline.brokers.base import Broker
+from openline.counters import Counters
+from openline.errors import BrokerUnavailable, HubNotStarted, PayloadTooBig
+from openline.interest import Interest
+from openline.options import ChannelOptions, Heartbeat, Limits
+from openline.presence.base import Presence
+from openline.publication import Arrival, ClientInfo, Message, Position
+from openline.session import Session, finish
+from openline.timers import Clock, Timers
+from openline.topic import Entered, Topic
+from openline.turn import Turn
+
+_log: Final = logging.getLogger("openline")
+
+#: Seconds between two tries to read history for a topic with a gap, while the broker is away.
+HEAL_RETRY_SECONDS: Final = 0.5
+
+
+@final
+class Node:
+    """This process: owns sessions and topics.
+
+    Args:
+        broker: carries publications and keeps history.
+        presence: knows who is where.
+    """
+
+    def __init__(
+        self, broker: Broker, presence: Presence, *, limits: Limits, heartbeat: Heartbeat, clock: Clock
+    ) -> None:
+        self.broker = broker
+        self.presence = presence
+        self.limits = limits
+        self.heartbeat = heartbeat
+        self.clock = clock
+        self.counters = Counters()
+        self.timers = Timers(clock)
+        self._interest = Interest(broker)
+        self._turn: Turn | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._sessions: dict[str, Session] = {}
+        self._users: dict[str, dict[str, Session]] = {}
+        self._topics: dict[str, Topic] = {}
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run until the block ends; then close every session with 3001 and stop."""
+        self._turn = Turn(asyncio.get_running_loop())
+        await self.broker.start(self.deliver)
+        await self.presence.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                try:
+                    yield
+                finally:
+                    for session in tuple(self._sessions.values()):
+                        session.shutdown()
+            # Leaving the group waits for what the sessions left to do: handlers of the app, farewells in presence.
+        finally:
+            self._tasks = None
+            self._turn = None
+            self.timers.stop()
+            await self.presence.stop()
+            await self.broker.stop()
+
+    @property
+    def started(self) -> bool:
+        """Whether the node runs."""
+        return self._tasks is not None
+
+    @property
+    def turn(self) -> Turn:
+        """What collects what leaves at the end of the turn.
+
+        Raises:
+            HubNotStarted: the node does not run.
+        """
+        if self._turn is None:
+            raise HubNotStarted("the hub is not running: its router's lifespan has not started, or has ended")
+        return self._turn
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run in a task of the node's group. The work handles its own errors; one that escapes is logged."""
+        if self._tasks is None:
+            work.close()
+            return
+        self._tasks.create_task(_guarded(work))
+
+    def spawn_or_finish(self, work: Coroutine[Any, Any, None], *, immediate: bool) -> None:
+        """Run without a task where nothing in it waits."""
+        if immediate:
+            finish(_guarded(work))
+        else:
+            self.spawn(work)
+
+    # --- sessions -------------------------------------------------------------------------------------------------
+
+    def add(self, session: Session) -> None:
+        """Take over a session."""
+        self._sessions[session.id] = session
+        self.counters.sessions_opened += 1
+
+    def identify(self, session: Session) -> None:
+        """A session's user is known from now on."""
+        self._users.setdefault(session.user, {})[session.id] = session
+
+    def remove(self, session: Session) -> None:
+        """Forget a session that ended."""
+        self._sessions.pop(session.id, None)
+        of_user = self._users.get(session.user)
+        if of_user is not None:
+            of_user.pop(session.id, None)
+            if not of_user:
+                del self._users[session.user]
+
+    @property
+    def sessions(self) -> Mapping[str, Session]:
+        """Every session of this node, by id."""
+        return self._sessions
+
+    def sessions_of(self, user: str) -> tuple[Session, ...]:
+        """Give the connected sessions of a user."""
+        return tuple(self._users.get(user, {}).values())
+
+    # --- topics ---------------------------------------------------------------------------------------------------
+
+    def topic(self, channel: str) -> Topic | None:
+        """Give the live topic of a channel."""
+        return self._topics.get(channel)
+
+    async def enter_topic(self, channel: str, options: ChannelOptions) -> Topic:
+        """Give the topic of a channel, followed at the broker, with somebody joining: call `leave_topic` after.
+
+        Raises:
+            BrokerUnavailable: nothing has changed.
+        """
+        topic = self._topics.get(channel)
+        if topic is None:
+            topic = self._topics[channel] = Topic(channel, options)
+        topic.begin_join()
+        try:
+            await self._interest.begin(channel)
+        except BaseException:
+            self.leave_topic(topic)
+            raise
+        return topic
+
+    def leave_topic(self, topic: Topic) -> None:
+        """A join has ended, in a subscription or not."""
+        topic.end_join()
+        self.desert(topic)
+
+    def desert(self, topic: Topic) -> None:
+        """Let go of a topic, if nobody is in it any more."""
+        if topic.deserted and self._topics.get(topic.channel) is topic:
+            del self._topics[topic.channel]
+            work = self._interest.end(topic.channel, lambda: topic.channel in self._topics)
+            self.spawn_or_finish(work, immediate=self.broker.immediate)
+
+    # --- publications ---------------------------------------------------------------------------------------------
+
+    async def publish(
+        self,
+        channel: str,
+        data: bytes,
+        options: ChannelOptions,
+        *,
+        info: ClientInfo | None = None,
+        tags: dict[str, str] | None = None,
+        idempotency_key: str = "",
+        version: int = 0,
+        version_epoch: str = "",
+    ) -> Position:
+        """Publish to every subscriber of a channel, on every node; see `Broker.publish`."""
+        if len(data) > self.limits.message_bytes:
+            raise PayloadTooBig(len(data), self.limits.message_bytes)
+        if self._tasks is None:
+            raise HubNotStarted("publish: the hub is not running: its router's lifespan has not started, or has ended")
+        return await self.broker.publish(
+            channel,
+            data,
+            history=options.history,
+            info=info,
+            tags=tags,
+            idempotency_key=idempotency_key,
+            version=version,
+            version_epoch=version_epoch,
+        )
+
+    def deliver(self, channel: str, message: Message) -> None:
+        """Take what the broker carried here; it leaves at the end of the turn. Never waits."""
+        topic = self._topics.get(channel)
+        if topic is None or self._turn is None:
+            return
+        entered = topic.enter(message)
+        if entered is Entered.TAKEN:
+            if not isinstance(message, Arrival):
+                self.counters.publications += 1
+            if topic.waiting:
+                self._turn.topic(topic)
+        elif entered is Entered.GAP:
+            self.heal(topic)
+
+    def heal(self, topic: Topic) -> None:
+        """Read what a topic misses, before anything newer is delivered."""
+        self.spawn_or_finish(self._heal(topic), immediate=self.broker.immediate)
+
+    async def _heal(self, topic: Topic) -> None:
+        history = topic.options.history
+        assert history is not None, "only a topic with history has positions"  # noqa: S101
+        while topic.healing:
+            try:
+                page = await self.broker.history(topic.channel, history=history, since=topic.position)
+            except BrokerUnavailable:
+                # Subscribers stay: the gap is healed, or they are told, once the broker is back.
+                _log.warning("channel %s has a gap and the broker is away; trying again", topic.channel)
+                await asyncio.sleep(HEAL_RETRY_SECONDS)
+                continue
+            if topic.heal(page):
+                self.counters.gaps_healed += 1
+                _log.info("channel %s missed something and got it from history", topic.channel)
+            else:
+                self.counters.gaps_lost += 1
+                _log.warning("channel %s missed what history no longer holds; its subscribers are told", topic.channel)
+            if topic.waiting and self._turn is not None:
+                self._turn.topic(topic)
+            self.desert(topic)
+
+
+async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+    """Run work so that an error in it ends neither the group nor in silence."""
+    try:
+        await work
+    except BrokerUnavailable as error:
+        _log.error("the broker is away: %s", error)
+    except Exception:
+        _log.exception("a task of the hub failed")

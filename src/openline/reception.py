@@ -1,0 +1,213 @@
+"""Who comes in and what they may ask outside every channel: what the engine asks of the app, put to its handlers."""
+
+from __future__ import annotations
+
+from typing import Any, Final, final
+
+from openline import codes
+from openline.admission import Accept
+from openline.application import Admission, Welcome
+from openline.codes import DisconnectCode
+from openline.errors import (
+    DeclarationError,
+    Disconnect,
+    MethodNotFound,
+    NotAvailable,
+    Refusal,
+    TokenExpired,
+    UsageError,
+)
+from openline.handlers import Handler
+from openline.payload import Payload
+from openline.protocol.messages import (
+    ConnectRequest,
+    PublishRequest,
+    Request,
+    RpcRequest,
+    SendRequest,
+    SubscribeRequest,
+)
+from openline.refusals import refusal
+from openline.rules import ChannelRules, encoded, handshake_of
+from openline.session import Session
+from openline.tokens import JWT, ConnectionClaims, InvalidToken
+
+_ANY: Final = Payload(None)
+
+#: Channel names whose rules are remembered; past it the memory starts anew.
+_REMEMBERED: Final = 10_000
+
+
+@final
+class Reception:
+    """The app behind the engine: an `Application` of channels and handlers."""
+
+    __slots__ = ("_found", "_patterns", "auth", "connecting", "disconnecting", "messaging", "procedures")
+
+    def __init__(self, auth: JWT | None) -> None:
+        self.auth = auth
+        self.connecting: Handler | None = None
+        self.disconnecting: Handler | None = None
+        self.messaging: Handler | None = None
+        self.procedures: dict[str, Handler] = {}
+        self._patterns: list[ChannelRules] = []
+        self._found: dict[str, ChannelRules | None] = {}
+
+    # --- channels -------------------------------------------------------------------------------------------------
+
+    def declare(self, rules: ChannelRules) -> None:
+        """Take up the rules of one more pattern; a fixed name goes before every pattern, else the earlier wins.
+
+        Raises:
+            DeclarationError: the pattern was declared before.
+        """
+        if any(rules.pattern.shape == known.pattern.shape for known in self._patterns):
+            raise DeclarationError(f"channel {rules.pattern.text!r} is declared twice")
+        self._patterns.append(rules)
+        self._patterns.sort(key=lambda known: not known.pattern.fixed)
+        self._found.clear()
+
+    def rules(self, channel: str) -> ChannelRules | None:
+        """Find what was declared for a channel."""
+        try:
+            return self._found[channel]
+        except KeyError:
+            pass
+        found = next((rules for rules in self._patterns if rules.pattern.match(channel) is not None), None)
+        if len(self._found) >= _REMEMBERED:
+            self._found.clear()
+        self._found[channel] = found
+        return found
+
+    # --- what waits -----------------------------------------------------------------------------------------------
+
+    def waits(self, request: Request) -> bool:
+        """Tell whether a handler has to be asked."""
+        if isinstance(request, PublishRequest):
+            rules = self.rules(request.channel)
+            return rules is not None and rules.publishing is not None
+        if isinstance(request, SubscribeRequest):
+            rules = self.rules(request.channel)
+            return rules is not None and rules.subscribing is not None
+        if isinstance(request, ConnectRequest):
+            return self.connecting is not None
+        if isinstance(request, RpcRequest):
+            return request.method in self.procedures
+        return isinstance(request, SendRequest) and self.messaging is not None
+
+    @property
+    def hears_disconnects(self) -> bool:
+        """Whether a handler waits for connections that end."""
+        return self.disconnecting is not None
+
+    @property
+    def reads_handshake(self) -> bool:
+        """Whether a handler reads the headers, cookies or query of the opening request."""
+        handlers = [self.connecting, self.disconnecting, self.messaging, *self.procedures.values()]
+        for rules in self._patterns:
+            handlers += [rules.subscribing, rules.publishing, rules.leaving]
+        return any(handler is not None and handler.reads_handshake for handler in handlers)
+
+    # --- connections ----------------------------------------------------------------------------------------------
+
+    async def welcome(self, session: Session, request: ConnectRequest) -> Welcome:
+        """Let a client connect: by its token where the hub has `auth`, and by the handler."""
+        welcome = Welcome() if self.auth is None else self._verified(self.auth, request.token)
+        if self.connecting is None:
+            return welcome
+        session.user, session.encoded_info = welcome.user, welcome.info
+        answer = await self.connecting(
+            session,
+            handshake_of(session),
+            message=bytes(request.data),
+            supplied={"token": request.token, "name": request.name, "version": request.version},
+        )
+        if answer is None:
+            return welcome
+        if isinstance(answer, str):
+            answer = Accept(user=answer)
+        if not isinstance(answer, Accept):
+            where = self.connecting.where
+            raise UsageError(f"{where} returned {answer!r}: it returns None, a user id, or Accept(…)")
+        return _merged(welcome, answer)
+
+    def _verified(self, auth: JWT, token: str) -> Welcome:
+        if not token:
+            if not auth.anonymous:
+                raise Disconnect(codes.CLOSED_BAD_REQUEST)
+            return Welcome()
+        claims = self._claims(auth, token)
+        channels = dict.fromkeys(claims.channels, Admission())
+        channels |= {name: Admission(info=sub.info, data=sub.data) for name, sub in claims.subs.items()}
+        return Welcome(
+            user=claims.user,
+            info=claims.info,
+            channels=channels,
+            expires_at=claims.expires_at,
+            client_refresh=claims.expires_at is not None,
+        )
+
+    @staticmethod
+    def _claims(auth: JWT, token: str) -> ConnectionClaims:
+        try:
+            return auth.verify(token)
+        except InvalidToken as error:
+            raise Disconnect(codes.CLOSED_INVALID_TOKEN) from error
+
+    async def refresh(self, session: Session, token: str) -> float | None:
+        """Let a client stay connected, by a new token of the same user."""
+        if self.auth is None:
+            raise Disconnect(codes.CLOSED_BAD_REQUEST)
+        try:
+            claims = self._claims(self.auth, token)
+        except TokenExpired as error:
+            raise Disconnect(codes.CLOSED_CONNECTION_EXPIRED) from error
+        if claims.user != session.user:
+            raise Disconnect(codes.CLOSED_INVALID_TOKEN)
+        return claims.expires_at
+
+    async def disconnected(self, session: Session, code: DisconnectCode) -> None:
+        """Tell the handler that a connection has ended."""
+        if self.disconnecting is not None:
+            supplied = {"code": code.number, "reason": code.reason}
+            await self.disconnecting(session, handshake_of(session), supplied=supplied)
+
+    # --- messages -------------------------------------------------------------------------------------------------
+
+    async def call(self, session: Session, method: str, data: bytes) -> bytes:
+        """Run a remote procedure."""
+        procedure = self.procedures.get(method)
+        if procedure is None:
+            raise MethodNotFound if self.procedures else NotAvailable
+        result = await procedure(session, handshake_of(session), message=data)
+        return _ANY.encode(result)
+
+    async def message(self, session: Session, data: bytes) -> None:
+        """Give the handler a message outside every channel."""
+        if self.messaging is None:
+            raise Disconnect(codes.CLOSED_NOT_AVAILABLE)
+        await self.messaging(session, handshake_of(session), message=data)
+
+    def encode(self, value: Any) -> bytes:
+        """Encode a payload of the app."""
+        return _ANY.encode(value)
+
+    def refusal(self, error: Exception) -> Refusal | Disconnect | None:
+        """Say what the client is told of an exception."""
+        return refusal(error)
+
+
+def _merged(welcome: Welcome, answer: Accept) -> Welcome:
+    """Put together what the token and the handler say; the handler has the last word."""
+    expires_at, client_refresh = welcome.expires_at, welcome.client_refresh
+    if answer.expires_at is not None:
+        expires_at, client_refresh = answer.expires_at, client_refresh and answer.expires_at == expires_at
+    return Welcome(
+        user=answer.user or welcome.user,
+        info=encoded(answer.info) or welcome.info,
+        data=encoded(answer.data),
+        channels=welcome.channels | dict.fromkeys(answer.channels, Admission()),
+        expires_at=expires_at,
+        client_refresh=client_refresh,
+    )
+

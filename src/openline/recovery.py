@@ -1,0 +1,118 @@
+"""What a subscriber that comes back is told: everything it missed, in order, once, or that it was not recovered.
+
+A recovery succeeds if the asked offset is the stream's top, or the predecessor of the first entry that history still
+holds, and the rest up to the top fits in one reply. Never a part of it.
+
+Reading history waits; deciding does not. What arrives live between the two is in the topic's tail, and the decision
+takes it in: so it is made in the call that queues the reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from openline.brokers.base import Broker, Page
+from openline.errors import OpenlineError
+from openline.options import ChannelOptions, History, Limits, Recovery
+from openline.protocol.messages import SubscribeRequest
+from openline.publication import Position, Publication
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What a subscriber gets of positions, after its request and the channel's options."""
+
+    mode: Recovery
+    recoverable: bool
+    asked: Position | None  #: where the client says it stands; None when it does not recover
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """The answer to a wish."""
+
+    whole: bool  #: everything missed is here
+    publications: list[Publication]  #: oldest first; empty unless whole
+    position: Position  #: where the client stands once it has them
+
+
+class BrokenTail(OpenlineError):
+    """What arrived live does not continue what history held: the broker broke its promise."""
+
+
+def wish_of(request: SubscribeRequest, options: ChannelOptions) -> Wish | None:
+    """Say what of positions a request gets; None where the subscription has none."""
+    if options.history is None:
+        return None
+    forced = options.recovery != "asked"
+    recoverable = forced or request.recoverable or request.recover
+    if not recoverable and not request.positioned:
+        return None
+    asked = Position(request.epoch, request.offset) if request.recover and recoverable else None
+    return Wish(options.recovery, recoverable, asked)
+
+
+async def read(broker: Broker, channel: str, history: History, limits: Limits, wish: Wish) -> Page:
+    """Read of history what deciding on a wish takes."""
+    if wish.asked is None:
+        return await broker.history(channel, history=history, limit=0)
+    if wish.mode == "cache":
+        return await broker.history(channel, history=history, limit=1, reverse=True)
+    # One more than fits, so that a gap too long is seen as such.
+    limit = limits.recovery_publications + 1
+    return await broker.history(channel, history=history, since=wish.asked, limit=limit)
+
+
+def decide(wish: Wish, page: Page, tail: Sequence[Publication], limits: Limits) -> Recovered:
+    """Decide on a wish.
+
+    Args:
+        page: what `read` gave.
+        tail: what arrived at the topic since before the reading.
+    Raises:
+        BrokenTail: there is a hole between the two.
+    """
+    asked = wish.asked
+    if asked is None:
+        return Recovered(False, [], join_tail(page, tail)[1])
+    if wish.mode == "cache":
+        publications, top = join_tail(page, tail)
+        newest = publications[-1:]
+        whole = bool(newest) and newest[0].offset == top.offset
+        return Recovered(whole, newest if whole and asked != top else [], top)
+    publications, top = join_tail(page, tail)
+    whole = (
+        asked.epoch in ("", top.epoch)
+        and len(publications) <= limits.recovery_publications
+        and _chain(asked.offset, publications) == top.offset
+        and sum(len(publication.data) for publication in publications) <= limits.outbox_bytes // 2
+    )
+    return Recovered(whole, publications if whole else [], top)
+
+
+def join_tail(page: Page, tail: Sequence[Publication]) -> tuple[list[Publication], Position]:
+    """Put what arrived live behind what history held; what is in both counts once.
+
+    Returns:
+        The publications, and the position after the last of them.
+    Raises:
+        BrokenTail: there is a hole between the two.
+    """
+    publications, top = list(page.publications), page.top
+    for publication in tail:
+        if publication.epoch != top.epoch or publication.offset <= top.offset:
+            continue
+        if publication.previous != top.offset:
+            raise BrokenTail(f"history ends at {top}, and what arrived next follows {publication.previous}")
+        publications.append(publication)
+        top = Position(publication.epoch, publication.offset)
+    return publications, top
+
+
+def _chain(offset: int, publications: Sequence[Publication]) -> int | None:
+    """Follow the predecessors from an offset; give the last offset, None where there is a hole."""
+    for publication in publications:
+        if publication.previous != offset:
+            return None
+        offset = publication.offset
+    return offset

@@ -1,0 +1,137 @@
+"""The routes of a hub: where its clients open their line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+from fastapi import APIRouter, WebSocket
+from fastapi.responses import PlainTextResponse
+
+from openline.commands import Commands
+from openline.errors import MissingExtra
+from openline.framing import MESSAGES, WEBSOCKET, Encoding
+from openline.handshake import Handshake
+from openline.outbox import Receiver, Wire
+from openline.protocol.codec import Codec
+from openline.protocol.json import JSON
+from openline.wires import websocket as plain_wire
+
+_log: Final = logging.getLogger("openline")
+
+_NOT_RUNNING: Final = (
+    "the hub is not running: the lifespan of its router never started. Either the app is mounted in another app "
+    "(lifespans of mounted apps are not run: enter hub.running() in the outer app's lifespan), or the router was "
+    "included after the app had started, or the server runs with its lifespan off"
+)
+
+_encodings: dict[tuple[str, bool], Encoding] = {}
+
+
+def encoding(codec: Codec, *, fast: bool) -> Encoding:
+    """Give the one encoding of a codec for the fast or the plain wire."""
+    key = (codec.name, fast)
+    found = _encodings.get(key)
+    if found is None:
+        found = _encodings[key] = Encoding(codec, WEBSOCKET if fast else MESSAGES)
+    return found
+
+
+def connection_router(
+    commands: Commands,
+    running: Callable[[], AbstractAsyncContextManager[None]],
+    reads_handshake: Callable[[], bool],
+) -> APIRouter:
+    """Make the router of a hub.
+
+    Args:
+        commands: begins sessions.
+        reads_handshake: says whether a handler needs what stood in the opening request; else it is let go.
+        running: runs the hub; entered by the app's lifespan, once for each time the router is included.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        async with running():
+            if "openline.uvicorn" not in sys.modules:
+                _log.info(
+                    "connections run on the plain wire, which costs more per message; "
+                    "`openline run` or `uvicorn --ws openline.uvicorn:WebSocketProtocol` is the fast one"
+                )
+            yield
+
+    router = APIRouter(lifespan=lifespan)
+
+    @router.websocket("/connection/websocket")
+    async def connection(websocket: WebSocket) -> None:
+        """Hold a line open over WebSocket."""
+        if not commands.node.started:
+            await _refuse(websocket, 503, _NOT_RUNNING)
+            return
+        try:
+            codec, subprotocol = _choose(websocket)
+        except MissingExtra as error:
+            await _refuse(websocket, 501, str(error))
+            return
+        scope = websocket.scope
+        handshake = Handshake.of(scope) if reads_handshake() else Handshake.bare(scope.get("app"))
+        # What the router's dependencies opened is closed before the line is held, on either wire: a database
+        # connection lasts as long as the handshake. One that fails to close refuses the handshake.
+        await _close_dependencies(websocket)
+
+        def open_session(wire: Wire) -> Receiver:
+            return commands.open(wire, handshake)
+
+        detach = scope.get("extensions", {}).get("openline.detach")
+        if detach is not None:
+            detach(open_session, encoding(codec, fast=True), subprotocol, commands.limits.message_bytes)
+            return
+        await plain_wire.serve(
+            websocket,
+            open_session,
+            encoding=encoding(codec, fast=False),
+            subprotocol=subprotocol,
+            message_bytes=commands.limits.message_bytes,
+        )
+
+    return router
+
+
+async def _refuse(websocket: WebSocket, status: int, cause: str) -> None:
+    """Refuse a handshake, and say why: to the log always, to the client where the server can."""
+    _log.error("a handshake was refused: %s", cause)
+    if "websocket.http.response" in websocket.scope.get("extensions", {}):
+        await websocket.send_denial_response(PlainTextResponse(cause, status_code=status))
+    else:
+        await websocket.close(1011, cause[:120])
+
+
+async def _close_dependencies(websocket: WebSocket) -> None:
+    for key in ("fastapi_function_astack", "fastapi_inner_astack"):
+        stack = websocket.scope.get(key)
+        if isinstance(stack, AsyncExitStack):
+            await stack.aclose()
+
+
+def _choose(websocket: WebSocket) -> tuple[Codec, str | None]:
+    """Choose the codec, and the subprotocol to answer with.
+
+    Raises:
+        MissingExtra: Protobuf is asked for and its library is not installed.
+    """
+    offered = websocket.scope.get("subprotocols", ())
+    query = websocket.query_params
+    if "centrifuge-protobuf" in offered:
+        return _protobuf(), "centrifuge-protobuf"
+    if "protobuf" in (query.get("format"), query.get("cf_protocol")):
+        return _protobuf(), None
+    return JSON, "centrifuge-json" if "centrifuge-json" in offered else None
+
+
+def _protobuf() -> Codec:
+    from openline.protocol.protobuf import PROTOBUF
+
+    return PROTOBUF

@@ -1,0 +1,133 @@
+"""What was declared for the channels of one pattern, as the engine asks for it: options, handlers, tokens."""
+
+from __future__ import annotations
+
+from typing import Any, Final, final
+
+from openline import codes
+from openline.admission import Allow
+from openline.application import Admission
+from openline.errors import Disconnect, PermissionDenied, UsageError
+from openline.handlers import Handler
+from openline.handshake import Handshake
+from openline.names import Pattern
+from openline.options import ChannelOptions
+from openline.payload import Payload
+from openline.protocol.messages import SubscribeRequest
+from openline.session import Session
+from openline.tokens import JWT, InvalidToken, SubscriptionClaims
+
+_ANY: Final = Payload(None)
+
+
+@final
+class ChannelRules:
+    """The rules of one pattern. The handlers are set by the decorators of `Channel`, before the hub starts.
+
+    Args:
+        publish: clients may publish without a handler.
+        auth: verifies subscription tokens; None where there are none.
+    """
+
+    __slots__ = ("_auth", "leaving", "options", "pattern", "payload", "publish", "publishing", "subscribing")
+
+    def __init__(
+        self, pattern: Pattern, payload: Payload, options: ChannelOptions, *, publish: bool, auth: JWT | None
+    ) -> None:
+        self.pattern = pattern
+        self.payload = payload
+        self.options = options
+        self.publish = publish
+        self.subscribing: Handler | None = None
+        self.publishing: Handler | None = None
+        self.leaving: Handler | None = None
+        self._auth = auth
+
+    @property
+    def hears_leaving(self) -> bool:
+        """Whether a handler waits for those who leave."""
+        return self.leaving is not None
+
+    def parts(self, channel: str) -> dict[str, str]:
+        """Give the parts of a channel's name that was found to match."""
+        return self.pattern.match(channel) or {}
+
+    async def admit(self, session: Session, channel: str, request: SubscribeRequest) -> Admission:
+        """Let a client subscribe: by its token, where it has one or needs one, and by the handler."""
+        claims = None
+        if request.token or self.options.protected:
+            claims = self._verify(session, channel, request.token)
+        allowed = None
+        if self.subscribing is not None:
+            allowed = await self.subscribing(
+                session,
+                handshake_of(session),
+                parts=self.parts(channel),
+                message=bytes(request.data),
+            )
+        return _admission(claims, allowed, self.subscribing)
+
+    async def readmit(self, session: Session, channel: str, token: str) -> Admission:
+        """Let a client stay subscribed, by a new token."""
+        return _admission(self._verify(session, channel, token, refreshing=True), None, None)
+
+    def _verify(self, session: Session, channel: str, token: str, *, refreshing: bool = False) -> SubscriptionClaims:
+        if self._auth is None or not token:
+            raise PermissionDenied
+        try:
+            claims = self._auth.verify_subscription(token)
+        except InvalidToken as error:
+            raise PermissionDenied(str(error)) from error
+        if claims.channel != channel or claims.user != session.user or claims.client not in ("", session.id):
+            raise Disconnect(codes.CLOSED_INVALID_TOKEN)
+        return claims
+
+    async def accept(self, session: Session, channel: str, data: bytes) -> bytes:
+        """Let a client publish; give what the handler made of its message."""
+        if self.publishing is None:
+            if not self.publish:
+                raise PermissionDenied
+            return self.payload.admit(data)
+        message = await self.publishing(session, handshake_of(session), parts=self.parts(channel), message=data)
+        # A handler that returns nothing had nothing to change.
+        return self.payload.admit(data) if message is None else self.payload.encode(message)
+
+    async def may_read(self, session: Session, channel: str) -> None:
+        """Let a client that is not subscribed ask: where anyone may subscribe, anyone may look."""
+        if self.subscribing is not None or self.options.protected:
+            raise PermissionDenied
+
+    async def left(self, session: Session, channel: str, code: int, reason: str) -> None:
+        """Tell the handler that a subscription has ended."""
+        if self.leaving is not None:
+            supplied = {"code": code, "reason": reason}
+            await self.leaving(session, handshake_of(session), parts=self.parts(channel), supplied=supplied)
+
+
+def handshake_of(session: Session) -> Handshake:
+    """Give what was kept of a session's opening request."""
+    handshake = session.handshake
+    assert isinstance(handshake, Handshake), "the router gives every session a handshake"  # noqa: S101
+    return handshake
+
+
+def encoded(value: Any) -> bytes:
+    """Write what a handler gave beside its answer; None is nothing."""
+    return b"" if value is None else _ANY.encode(value)
+
+
+def _admission(claims: SubscriptionClaims | None, allowed: Any, handler: Handler | None) -> Admission:
+    """Put together what the token and the handler say; the handler has the last word."""
+    if allowed is not None and not isinstance(allowed, Allow):
+        where = handler.where if handler is not None else "on_subscribe"
+        raise UsageError(f"{where} returned {allowed!r}: it returns None or Allow(…), or raises to refuse")
+    info = claims.info if claims is not None else b""
+    data = claims.data if claims is not None else b""
+    expires_at = claims.expires_at if claims is not None else None
+    client_refresh = expires_at is not None
+    if allowed is not None:
+        info = encoded(allowed.info) or info
+        data = encoded(allowed.data) or data
+        if allowed.expires_at is not None:
+            expires_at, client_refresh = allowed.expires_at, claims is not None
+    return Admission(info=info, data=data, expires_at=expires_at, client_refresh=client_refresh)

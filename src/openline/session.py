@@ -1,0 +1,420 @@
+"""One connected client: its life from the opened socket to its end.
+
+Invariants of this file:
+
+1. Commands of one session run in order, one at a time. One that has to wait gets a task, and those behind it queue;
+   past the bound the wire stops reading.
+2. The first command is connect, and there is one. After a refused connect nothing but the end follows.
+3. Ending is done once, in one call that does not wait: from then on nothing is sent and nothing is taken.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import random
+import uuid
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, Final, Protocol, final
+
+import msgspec
+
+from openline import codes
+from openline.codes import DisconnectCode, UnsubscribeCode
+from openline.counters import Counters
+from openline.errors import Disconnect
+from openline.options import Heartbeat, Limits
+from openline.outbox import Outbox, Wire
+from openline.protocol.codec import DecodeError
+from openline.protocol.messages import PING, Command, ConnectRequest, PingRequest, Reply, Request, SendRequest
+from openline.protocol.pushes import message_push, unsubscribe_push
+from openline.publication import ClientInfo
+from openline.subscription import Subscription
+from openline.timers import Clock, Timers
+from openline.turn import Turn
+
+_log: Final = logging.getLogger("openline")
+
+
+class Conductor(Protocol):
+    """What a session asks of those above it."""
+
+    limits: Limits
+    heartbeat: Heartbeat
+    clock: Clock
+    timers: Timers
+    counters: Counters
+
+    @property
+    def turn(self) -> Turn:
+        """What collects what leaves at the end of the turn."""
+
+    def waits(self, session: Session, request: Request) -> bool:
+        """Tell whether carrying out a request may have to wait."""
+
+    async def carry_out(self, session: Session, identifier: int, request: Request) -> None:
+        """Carry out a request and queue its reply. Never raises."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run in a task that somebody looks after."""
+
+    def ended(self, session: Session, code: DisconnectCode, *, connected: bool) -> None:
+        """Forget a session that has just ended; say whether its connect had been accepted."""
+
+    def lost(self, session: Session, subscription: Subscription, code: UnsubscribeCode) -> None:
+        """Forget a subscription that has just ended."""
+
+    async def subscribe(self, session: Session, channel: str) -> None:
+        """Put a session into a channel."""
+
+    async def unsubscribe(self, session: Session, channel: str, code: UnsubscribeCode) -> None:
+        """Take a session out of a channel and tell it so."""
+
+    def encode(self, data: object) -> bytes:
+        """Encode a payload of the app."""
+
+
+class State(enum.Enum):
+    """Where a session is in its life."""
+
+    OPENED = enum.auto()  #: waiting for connect
+    CONNECTING = enum.auto()  #: connect is being decided
+    REFUSED = enum.auto()  #: connect was refused; waiting for the client to go
+    CONNECTED = enum.auto()
+    ENDED = enum.auto()
+
+
+@final
+class Session:
+    """One connected client.
+
+    Handlers receive it by its annotation. Valid until the client is gone; then sending does nothing.
+
+    Attributes:
+        id: names the connection; new at every reconnect.
+        user: the id of who is connected; "" for an anonymous one.
+        state: the app's own, kept as long as the connection.
+        handshake: what was kept of the opening request; None where no handler reads it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_codec",
+        "_conductor",
+        "_pong_due",
+        "_running",
+        "_subscriptions",
+        "_wait_until",
+        "_waiting",
+        "_wire",
+        "client_refresh",
+        "encoded_info",
+        "expires_at",
+        "handshake",
+        "id",
+        "life",
+        "outbox",
+        "ping_due",
+        "state",
+        "user",
+        "wake_tick",
+    )
+
+    def __init__(self, wire: Wire, conductor: Conductor, handshake: object = None) -> None:
+        self.id = str(uuid.uuid4())
+        self.user = ""
+        self.encoded_info = b""
+        self.state: dict[str, Any] = {}
+        self.handshake = handshake
+        self.life = State.OPENED
+        self.outbox = Outbox(wire, conductor.limits.outbox_bytes, conductor.turn.outbox)
+        self.expires_at: float | None = None  #: monotonic; None never
+        self.client_refresh = False
+        self.ping_due: float | None = None  #: monotonic; None before connect
+        self.wake_tick = 0
+        self._wire = wire
+        self._codec = wire.encoding.codec
+        self._conductor = conductor
+        self._subscriptions: dict[str, Subscription] = {}
+        self._waiting: deque[tuple[int, Request]] | None = None
+        self._running = False
+        self._pong_due: float | None = None
+        self._wait_until = conductor.clock.monotonic() + conductor.limits.connect_seconds
+        conductor.timers.wake_at(self._wait_until, self)
+
+    # --- for the app ----------------------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> Any:
+        """What others see of this client in presence, joins and publications, decoded; None for nothing."""
+        return msgspec.json.decode(self.encoded_info) if self.encoded_info else None
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """The names of the channels this session is in."""
+        return frozenset(self._subscriptions)
+
+    @property
+    def transport(self) -> str:
+        """The kind of wire: "websocket"."""
+        return self._wire.name
+
+    @property
+    def protocol(self) -> str:
+        """The codec: "json" or "protobuf"."""
+        return self._codec.name
+
+    def send(self, data: object) -> bool:
+        """Push a message to this client, outside every channel. Never waits.
+
+        Args:
+            data: what Pydantic can write as JSON.
+        Returns:
+            False when the client is gone or just became too slow: then nothing was sent.
+        """
+        return self.push(message_push(self._conductor.encode(data)))
+
+    async def subscribe(self, channel: str) -> None:
+        """Put this session into a channel; no handler is asked, and its client is told.
+
+        Raises:
+            Refusal: no pattern matches, it is in there already, or a limit is reached.
+        """
+        await self._conductor.subscribe(self, channel)
+
+    async def unsubscribe(self, channel: str, code: UnsubscribeCode = codes.UNSUBSCRIBED_BY_SERVER) -> None:
+        """Take this session out of a channel, and tell its client; not being in it is no error."""
+        await self._conductor.unsubscribe(self, channel, code)
+
+    def disconnect(self, code: DisconnectCode | int = codes.CLOSED_FORCED, reason: str | None = None) -> None:
+        """Close the connection. By default the client stays away; `codes.CLOSED_FORCE_RECONNECT` has it come back.
+
+        Raises:
+            DeclarationError: the code or reason is not one a client can be sent.
+        """
+        self.end(Disconnect(code, reason).code)
+
+    # --- what the client does -------------------------------------------------------------------------------------
+
+    def receive(self, frame: bytes) -> None:
+        """Take one message of the wire: any number of commands."""
+        refused_before = self.life is State.REFUSED
+        try:
+            for command in self._codec.decode(frame):
+                self._take(command)
+                if self.life is State.ENDED or (self.life is State.REFUSED and not refused_before):
+                    return  # what stood in one frame with a refused connect is not looked at
+        except DecodeError as error:
+            _log.info("session %s sent a frame that is not of the protocol: %s", self.id, error)
+            self.end(codes.CLOSED_BAD_REQUEST)
+
+    def _take(self, command: Command) -> None:
+        request = command.request()
+        if request is None:
+            self._pong(command)
+        elif (
+            isinstance(request, PingRequest)
+            or self.life is State.REFUSED
+            or (command.id == 0 and not isinstance(request, SendRequest))
+            or isinstance(request, ConnectRequest) is not (self.life is State.OPENED)
+        ):
+            self.end(codes.CLOSED_BAD_REQUEST)
+        elif self._running:
+            self._queue(command.id, request)
+        else:
+            self._begin(command.id, request)
+
+    def _pong(self, command: Command) -> None:
+        if command.id or self._pong_due is None:
+            self.end(codes.CLOSED_BAD_REQUEST)
+        self._pong_due = None
+
+    def _queue(self, identifier: int, request: Request) -> None:
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append((identifier, request))
+        if len(self._waiting) == self._conductor.limits.waiting_commands:
+            self._wire.pause_reading()
+
+    def _begin(self, identifier: int, request: Request) -> None:
+        if isinstance(request, ConnectRequest):
+            self.life = State.CONNECTING
+        work = self._conductor.carry_out(self, identifier, request)
+        if self._conductor.waits(self, request):
+            self._running = True
+            self._conductor.spawn(self._run(work))
+        else:
+            finish(work)
+
+    async def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Carry out one command that waits, then those that queued behind it."""
+        await work
+        while self._waiting and self.life is not State.ENDED:
+            if self.life is State.REFUSED:
+                self._waiting.clear()
+                break
+            if len(self._waiting) == self._conductor.limits.waiting_commands:
+                self._wire.resume_reading()
+            await self._conductor.carry_out(self, *self._waiting.popleft())
+        self._running = False
+
+    # --- what the client is sent ----------------------------------------------------------------------------------
+
+    def push(self, reply: Reply) -> bool:
+        """Queue one message; say whether it was taken. A client too slow for it is closed."""
+        if self.life is State.ENDED:
+            return False
+        encoding = self.outbox.encoding
+        if self.outbox.offer(encoding.wrap((encoding.codec.encode(reply),))):
+            return True
+        self.end(codes.CLOSED_SLOW)
+        return False
+
+    def lose(self, subscription: Subscription, code: UnsubscribeCode) -> None:
+        """Tell the client that a subscription is over. A server-side one cannot be taken up again: reconnect."""
+        if subscription.server_side and code.resubscribe:
+            expired = code == codes.UNSUBSCRIBED_EXPIRED
+            self.end(codes.CLOSED_SUBSCRIPTION_EXPIRED if expired else codes.CLOSED_INSUFFICIENT_STATE)
+            return
+        if self._subscriptions.pop(subscription.channel, None) is subscription:
+            self.push(unsubscribe_push(subscription.channel, code))
+            self._conductor.lost(self, subscription, code)
+
+    # --- who is it, and where -------------------------------------------------------------------------------------
+
+    def client_info(self, channel_info: bytes = b"") -> ClientInfo:
+        """Say who this is, as others see it."""
+        return ClientInfo(self.user, self.id, self.encoded_info, channel_info)
+
+    def subscription(self, channel: str) -> Subscription | None:
+        """Give the subscription to a channel."""
+        return self._subscriptions.get(channel)
+
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """Give every subscription."""
+        return tuple(self._subscriptions.values())
+
+    def add(self, subscription: Subscription) -> None:
+        """Remember a subscription that went live."""
+        self._subscriptions[subscription.channel] = subscription
+        if subscription.expires_at is not None:
+            self.schedule()
+
+    def remove(self, channel: str) -> Subscription | None:
+        """Forget a subscription."""
+        return self._subscriptions.pop(channel, None)
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        """The connect reply is queued: heartbeats begin, the first at a random moment so that waves spread out."""
+        self.life = State.CONNECTED
+        interval = self._conductor.heartbeat.ping_seconds
+        self.ping_due = self._conductor.clock.monotonic() + interval * random.uniform(0.5, 1.0)
+        self.schedule()
+
+    def schedule(self) -> None:
+        """Be woken for the earliest of what is due."""
+        when = self._earliest()
+        if when is not None:
+            self._conductor.timers.wake_at(when, self)
+
+    def _earliest(self) -> float | None:
+        if self.life is not State.CONNECTED:
+            return self._wait_until
+        grace = self._conductor.limits.expiry_grace_seconds
+        expiries = [s.expires_at + grace for s in self._subscriptions.values() if s.expires_at is not None]
+        if self.expires_at is not None:
+            expiries.append(self.expires_at + grace)
+        return min((when for when in (self.ping_due, self._pong_due, *expiries) if when is not None), default=None)
+
+    def wake(self, now: float) -> float | None:
+        """Do what is due: the timers call this."""
+        if self.life is State.ENDED:
+            return None
+        if self.life is not State.CONNECTED:
+            if now >= self._wait_until:
+                self.end(codes.CLOSED_STALE)
+                return None
+            return self._wait_until
+        grace = self._conductor.limits.expiry_grace_seconds
+        if self._pong_due is not None and now >= self._pong_due:
+            self.end(codes.CLOSED_NO_PONG)
+        elif self.expires_at is not None and now >= self.expires_at + grace:
+            self.end(codes.CLOSED_CONNECTION_EXPIRED)
+        else:
+            for subscription in self.subscriptions():
+                if subscription.expires_at is not None and now >= subscription.expires_at + grace:
+                    self.lose(subscription, codes.UNSUBSCRIBED_EXPIRED)
+            self._ping(now)
+        return None if self._ended() else self._earliest()
+
+    def _ended(self) -> bool:
+        return self.life is State.ENDED
+
+    def _ping(self, now: float) -> None:
+        if self._ended() or self.ping_due is None or now < self.ping_due:
+            return
+        heartbeat = self._conductor.heartbeat
+        if self.push(PING):
+            self._pong_due = now + heartbeat.pong_seconds
+        self.ping_due = now + heartbeat.ping_seconds
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def end(self, code: DisconnectCode) -> None:
+        """Close the connection: what was queued goes out first, unless the client was too slow for it."""
+        if self.life is State.ENDED:
+            return
+        self._conductor.counters.disconnects += 1
+        if code == codes.CLOSED_SLOW:
+            self._conductor.counters.slow_clients += 1
+            _log.warning("session %s of user %r is too slow: closed with %d", self.id, self.user, code.number)
+        else:
+            self.outbox.flush()
+        self._finish(code)
+        self._wire.close(code.number, code.reason, deadline_seconds=self._conductor.limits.close_seconds)
+
+    def closed(self, code: int, reason: str) -> None:
+        """The client is gone: the wire calls this."""
+        if self.life is not State.ENDED:
+            self._finish(DisconnectCode(code, reason or "connection closed"))
+
+    def shutdown(self) -> None:
+        """The server is about to end."""
+        self.end(codes.CLOSED_SHUTDOWN)
+
+    def _finish(self, code: DisconnectCode) -> None:
+        connected = self.life is State.CONNECTED
+        self.life = State.ENDED
+        self.outbox.drop()
+        self._waiting = None
+        self._conductor.timers.forget(self)
+        self._conductor.ended(self, code, connected=connected)
+        self._subscriptions.clear()
+
+    def pause(self) -> None:
+        """The wire is full."""
+        self.outbox.pause()
+
+    def resume(self) -> None:
+        """The wire has drained."""
+        self.outbox.resume()
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id} user={self.user!r} {self.life.name.lower()} channels={len(self._subscriptions)}>"
+
+
+def finish(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that was promised never to wait, without a task.
+
+    Raises:
+        RuntimeError: it waited all the same: a broker, presence or hook broke its promise.
+    """
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    work.close()
+    raise RuntimeError(f"{work!r} was promised not to wait, and did")

@@ -1,0 +1,95 @@
+"""One session in one topic, and what a topic needs to know of it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final, Protocol, final
+
+from openline.codes import DisconnectCode, UnsubscribeCode
+from openline.framing import Encoding
+from openline.outbox import Outbox
+from openline.publication import ClientInfo, Position
+
+#: `covered` of a subscription that is over: beyond every batch, so no batch reaches it.
+LEFT: Final = sys.maxsize
+#: `covered` of one whose reply told of more than its topic has received yet.
+AHEAD: Final = sys.maxsize - 1
+
+
+class Subscriber(Protocol):
+    """What a topic and a subscription may ask of the session they belong to."""
+
+    id: str
+    outbox: Outbox
+
+    def end(self, code: DisconnectCode) -> None:
+        """Close the connection."""
+
+    def lose(self, subscription: Subscription, code: UnsubscribeCode) -> None:
+        """Tell the client that this subscription is over."""
+
+
+@final
+class Audience:
+    """Those who get the same bytes for the same batch. Compared by identity: get it from `audience`."""
+
+    __slots__ = ("encoding", "join_leave")
+
+    def __init__(self, encoding: Encoding, join_leave: bool) -> None:
+        self.encoding = encoding
+        self.join_leave = join_leave
+
+
+_audiences: dict[tuple[Encoding, bool], Audience] = {}
+
+
+def audience(encoding: Encoding, *, join_leave: bool) -> Audience:
+    """Give the one audience of an encoding and a wish for joins and leaves. There is a handful of encodings in all."""
+    key = (encoding, join_leave)
+    found = _audiences.get(key)
+    if found is None:
+        found = _audiences[key] = Audience(encoding, join_leave)
+    return found
+
+
+@final
+class Subscription:
+    """One session in one topic.
+
+    A live subscription stands where its topic stands: nothing here changes when a publication is delivered.
+
+    Attributes:
+        covered: the highest sequence number of the topic that this subscriber needs no batch for; `AHEAD` or `LEFT`.
+            The one thing the fan-out looks at: a batch that begins above it is offered whole.
+        joined: the topic's sequence number when the subscription went live.
+        position: what the subscribe reply covered.
+    """
+
+    __slots__ = (
+        "audience",
+        "channel",
+        "client_refresh",
+        "covered",
+        "expires_at",
+        "info",
+        "joined",
+        "outbox",
+        "position",
+        "recoverable",
+        "server_side",
+        "subscriber",
+    )
+
+    def __init__(self, channel: str, subscriber: Subscriber, info: ClientInfo, *, join_leave: bool) -> None:
+        self.channel = channel
+        self.subscriber = subscriber
+        self.outbox = subscriber.outbox
+        self.audience = audience(self.outbox.encoding, join_leave=join_leave)
+        self.info = info
+        self.covered = LEFT
+        self.joined = 0
+        self.position = Position.NONE
+        self.recoverable = False
+        self.server_side = False
+        self.expires_at: float | None = None  #: on the node's monotonic clock
+        self.client_refresh = False

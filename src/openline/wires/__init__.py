@@ -1,0 +1,1 @@
+"""Wires: how bytes reach one client."""

@@ -1,0 +1,132 @@
+"""The fast wire: a WebSocket handed over whole, with nothing between an outbox and the transport.
+
+A server that can let go of a socket says so in the ASGI scope, under `extensions`: the value at `DETACH` is a `Detach`.
+The route calls it and returns. What was made for the handshake (task, scope, queue, protocol) is let go then, and the
+socket lives on as a `FastWire` and its receiver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, Protocol, final
+
+from openline.framing import Encoding
+from openline.outbox import Receiver, Wire
+from openline.wires.connection import Connection, is_utf8
+
+#: The key of the scope's extensions.
+DETACH: Final = "openline.detach"
+
+
+class Detach(Protocol):
+    """Takes the socket out of the server's hands, from inside the route's call."""
+
+    def __call__(
+        self,
+        open_receiver: Callable[[Wire], Receiver],
+        encoding: Encoding,
+        subprotocol: str | None,
+        message_bytes: int,
+        close_seconds: float = 5.0,
+    ) -> None:
+        """Accept the handshake at once and hand the socket to a receiver.
+
+        When the client has gone already nothing happens and no receiver is made. When the route raises later on, the
+        socket is closed with 1011. Messages are not compressed: one frame serves every client.
+
+        Args:
+            open_receiver: makes the receiver of the wire; called once, before anything is received.
+            encoding: what the chunks will be made with: framed for WebSocket.
+            subprotocol: named in the answer; one the client offered.
+            message_bytes: the largest message taken, fragments together; past it the socket is closed with 1009.
+            close_seconds: for a close that the wire begins: an answer to the client's, or to a broken frame.
+
+        Raises:
+            RuntimeError: the handshake was answered already.
+        """
+
+
+class _Nobody:
+    """The receiver of a wire before it has one, and after the end."""
+
+    def receive(self, frame: bytes) -> None:
+        pass
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+    def closed(self, code: int, reason: str) -> None:
+        pass
+
+    def shutdown(self) -> None:
+        pass
+
+
+NOBODY: Final = _Nobody()
+
+
+@final
+class FastWire(Connection):
+    """A `Wire` straight on the transport.
+
+    `closed` comes when the client has closed or has broken the protocol, or the connection is lost, with the code and
+    reason of whoever began the close. A message that is not UTF-8 where it has to be closes the socket with 1007.
+    """
+
+    __slots__ = ("_receiver", "encoding")
+
+    name = "websocket"
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        connections: set[Any],
+        *,
+        encoding: Encoding,
+        message_bytes: int,
+        close_seconds: float,
+    ) -> None:
+        super().__init__(transport, connections, message_bytes=message_bytes, close_seconds=close_seconds)
+        self.encoding = encoding
+        self._receiver: Receiver = NOBODY
+
+    def open(self, open_receiver: Callable[[Wire], Receiver]) -> None:
+        """Make the receiver. The wire is the transport's protocol by now."""
+        self._receiver = open_receiver(self)
+
+    def write(self, chunks: list[bytes]) -> None:
+        """Send these chunks in one write; nothing after `close`."""
+        if self.is_open:
+            self._transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+
+    def unsent_bytes(self) -> int:
+        """How much of what was written the kernel has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        super().pause_writing()
+        self._receiver.pause()
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has drained."""
+        super().resume_writing()
+        self._receiver.resume()
+
+    def shutdown(self) -> None:
+        """The server is about to end: the receiver closes, the deadline is its own."""
+        self._receiver.shutdown()
+
+    def _take(self, payload: bytes, *, binary: bool) -> None:
+        if not (binary and self.encoding.codec.binary) and not is_utf8(payload):
+            self.close(1007, "invalid UTF-8", deadline_seconds=self._close_seconds)
+        else:
+            self._receiver.receive(payload)
+
+    def _ended(self, code: int, reason: str) -> None:
+        receiver, self._receiver = self._receiver, NOBODY
+        receiver.closed(code, reason)

@@ -1,0 +1,1 @@
+"""The tests of Openline: they mirror src/openline, file by file."""

@@ -1,0 +1,1 @@
+"""The demo's server side; its page is driven in tests/browser."""

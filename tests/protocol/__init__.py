@@ -1,0 +1,1 @@
+"""Tests of the protocol's messages and their two encodings."""

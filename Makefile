@@ -12,6 +12,8 @@ NODE_PACKAGES := web/node_modules/.packages-installed
 PAGES := src/openline/demo/static/index.html
 # Folders count too: their date tells that a file was removed.
 WEB_SOURCES := $(shell find web/. -path web/./node_modules -prune -o -print 2>/dev/null)
+# Hashes and no addresses, for every platform and every Python from the oldest on: the files work with any index.
+LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 .DELETE_ON_ERROR:
 .PHONY: help setup web demo test check format wheel lock proto chromium clean
@@ -25,7 +27,7 @@ web: $(PAGES) ## build the pages
 
 demo: $(OPENLINE) $(PAGES) ## start the demo on http://127.0.0.1:8000 (PORT= changes it)
 	@echo "The demo is at http://127.0.0.1:$(PORT) (Ctrl-C ends it)"
-	@$(RUN) -m openline.cli run openline.demo.app:app --host 127.0.0.1 --port $(PORT)
+	@$(VENV)/bin/openline run openline.demo.app:app --host 127.0.0.1 --port $(PORT)
 
 test: $(OPENLINE) $(PAGES) $(NODE_PACKAGES) chromium ## prepare what is missing and run every test (ARGS= goes to pytest)
 	@$(RUN) -m pytest $(ARGS)
@@ -48,9 +50,6 @@ lock: $(OPENLINE) ## write the locks anew from pyproject.toml and web/package.js
 	@$(RUN) -m uv --quiet pip compile --upgrade $(LOCK_OPTIONS) --constraints requirements/dev.txt --group proto --output-file requirements/proto.txt
 	@cd web && npm update --package-lock-only --no-audit --no-fund
 
-# Hashes and no addresses, for every platform and every Python from the oldest on: the files work with any index.
-LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
-
 proto: $(OPENLINE) ## write the Protobuf code anew from client.proto
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/proto.txt
 	@$(RUN) -m grpc_tools.protoc --proto_path=src --python_out=src --pyi_out=src src/openline/protocol/client.proto
@@ -66,7 +65,7 @@ $(PACKAGES): requirements/dev.txt scripts/venv.sh
 	@PYTHON="$(PYTHON)" scripts/venv.sh
 	@touch $@
 
-$(OPENLINE): $(PACKAGES) pyproject.toml
+$(OPENLINE): $(PACKAGES) pyproject.toml src/openline/version.py
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 

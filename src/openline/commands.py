@@ -6,8 +6,8 @@ Source: docs/reference/protocol.md, "Commands".
 from __future__ import annotations
 
 import logging
-from collections.abc import Coroutine
-from typing import Any, Final, final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar, final
 
 from openline import codes
 from openline.application import Admission, Application, Rules, Welcome
@@ -37,6 +37,8 @@ from openline.turn import Turn
 from openline.version import VERSION
 
 _log: Final = logging.getLogger("openline")
+
+Result = TypeVar("Result")
 
 #: Never on the wire: what a handler is told of a subscription that its client ended.
 UNSUBSCRIBED_BY_CLIENT: Final = UnsubscribeCode(0, "unsubscribed by the client")
@@ -106,6 +108,10 @@ class Commands:
     def encode(self, data: object) -> bytes:
         """Encode a payload of the app."""
         return self._application.encode(data)
+
+    def in_loop(self, call: Callable[[], Result]) -> Result:
+        """Call in the event loop's thread."""
+        return self.node.in_loop(call)
 
     # --- for sessions ---------------------------------------------------------------------------------------------
 
@@ -331,12 +337,14 @@ class Commands:
         rules = self._rules(request.channel)
         admission = await rules.readmit(session, request.channel, request.token)
         result = messages.SubRefreshResult()
-        subscription.expires_at = None
+        expires_at = None
         if admission.expires_at is not None:
             now = self.clock.wall()
             result.expires, result.ttl = True, time_to_live(admission.expires_at, now)
-            subscription.expires_at = self.clock.monotonic() + admission.expires_at - now
-            session.schedule()
+            expires_at = self.clock.monotonic() + admission.expires_at - now
+        # Only now: a token that is refused leaves the old expiry in force.
+        subscription.expires_at = expires_at
+        session.schedule()
         self._reply(session, identifier, result)
 
     # --- publish, presence, history -------------------------------------------------------------------------------

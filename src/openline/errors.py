@@ -1,26 +1,27 @@
 """The exceptions of Openline, as one tree.
 
-    OpenlineError
-    ├── UsageError                 the program broke a rule of this library
-    │   ├── DeclarationError       a channel, handler or option that cannot be
-    │   ├── HubNotStarted          publish or connect before the hub's lifespan ran
-    │   └── MissingExtra           an optional part whose library is not installed
-    ├── BrokerUnavailable          the broker did not do it, or may not have
-    ├── PayloadTooBig              nothing was sent
-    ├── Disconnect                 raised by a handler: ends the connection with a code
-    └── Refusal                    raised by a handler: the command is answered with an error, the connection stays
-        ├── Unauthorized           101
-        ├── UnknownChannel         102
-        ├── PermissionDenied       103
-        ├── MethodNotFound         104
-        ├── AlreadySubscribed      105
-        ├── LimitExceeded          106
-        ├── BadRequest             107
-        ├── NotAvailable           108
-        ├── TokenExpired           109
-        ├── Expired                110
-        ├── TooManyRequests        111
-        └── UnrecoverablePosition  112
+OpenlineError
+├── UsageError                 the program broke a rule of this library
+│   ├── DeclarationError       a channel, handler or option that cannot be
+│   ├── HubNotStarted          publish or connect before the hub's lifespan ran
+│   └── MissingExtra           an optional part whose library is not installed
+├── BrokerUnavailable          the broker did not do it, or may not have
+├── PayloadTooBig              nothing was sent
+├── Disconnect                 raised by a handler: ends the connection with a code
+└── Refusal                    raised by a handler: the command is answered with an error, the connection stays
+    ├── InternalError          100
+    ├── Unauthorized           101
+    ├── UnknownChannel         102
+    ├── PermissionDenied       103
+    ├── MethodNotFound         104
+    ├── AlreadySubscribed      105
+    ├── LimitExceeded          106
+    ├── BadRequest             107
+    ├── NotAvailable           108
+    ├── TokenExpired           109
+    ├── Expired                110
+    ├── TooManyRequests        111
+    └── UnrecoverablePosition  112
 """
 
 from __future__ import annotations
@@ -88,8 +89,9 @@ class Disconnect(OpenlineError):
             number, text = code, reason if reason is not None else known.get(code, "disconnected by the app")
         if not 3000 <= number <= 4999:
             raise DeclarationError(f"disconnect code {number} is outside 3000-4999")
-        # A client that is given an empty reason ignores the terminal ranges, and one given JSON parses it (traps 4).
-        if not text or text[0] in '{["-0123456789' or text in ("true", "false", "null"):
+        # A client that is given an empty reason ignores the terminal ranges, and one given JSON parses it (trap 4).
+        words = text.strip()
+        if not words or words[0] in '{["-0123456789' or words in ("true", "false", "null"):
             raise DeclarationError(f"disconnect reason {text!r} must be plain words, neither empty nor JSON")
         if len(text.encode()) > codes.MAX_REASON_BYTES:
             raise DeclarationError(f"disconnect reason is longer than {codes.MAX_REASON_BYTES} bytes: {text!r}")

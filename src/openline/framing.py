@@ -24,6 +24,7 @@ class WebSocketFrames:
     """Unmasked server frames of RFC 6455, ready for the transport."""
 
     def wrap(self, payload: bytes, *, binary: bool) -> bytes:
+        """Give one whole frame, text or binary."""
         return _frame(0x82 if binary else 0x81, payload)
 
 
@@ -31,6 +32,7 @@ class WholeMessages:
     """The payload as it is: a server below does the framing, a message at a time."""
 
     def wrap(self, payload: bytes, *, binary: bool) -> bytes:
+        """Give the payload itself."""
         return payload
 
 
@@ -44,7 +46,7 @@ def _frame(head: int, payload: bytes) -> bytes:
 
 
 def close_frame(code: int, reason: str) -> bytes:
-    """Give the WebSocket close frame of a server."""
+    """Give the WebSocket close frame of a server; its reason is at most `codes.MAX_REASON_BYTES` of UTF-8."""
     return _frame(0x88, struct.pack("!H", code) + reason.encode())
 
 

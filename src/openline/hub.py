@@ -71,7 +71,7 @@ class Hub:
             clock=self._clock,
         )
         self._auth = auth
-        self._reception = Reception(auth)
+        self._reception = Reception(auth, self._clock.wall)
         self._commands = Commands(self._node, self._reception)
         self._lifespans = 0
         self._router: APIRouter | None = None
@@ -143,7 +143,9 @@ class Hub:
             join_leave=join_leave,
             protected=protected,
         )
-        rules = ChannelRules(Pattern(pattern), Payload(message), options, publish=publish, auth=self._auth)
+        rules = ChannelRules(
+            Pattern(pattern), Payload(message), options, publish=publish, auth=self._auth, now=self._clock.wall
+        )
         channel: Channel[Any] = Channel(self._node, rules)
         self._reception.declare(rules)
         return channel
@@ -203,7 +205,7 @@ class Hub:
         def declare(function: Function) -> Function:
             self._refuse_second(self._reception.procedures.get(method), f"rpc {method!r}")
             where = f"rpc {method!r}"
-            self._reception.procedures[method] = Handler(function, where=where, message=Payload(None))
+            self._reception.declare_procedure(method, Handler(function, where=where, message=Payload(None)))
             return function
 
         return declare

@@ -2,6 +2,12 @@
 
 A name is printable ASCII without spaces, 1 to 255 characters. ``:`` separates its parts as ``/`` those of a path.
 A pattern is a name in which ``{part}`` matches one part (or a piece of one) and ``{rest:path}`` all that is left.
+
+Invariants of this file:
+
+1. What a handler is given for a channel is what the channel was built from: where two sets of parts would make the same
+   name, the pattern or the parts are refused. Who may enter is decided on the parts.
+2. Matching takes time in proportion to the name: clients choose names, and shall not choose how long a match takes.
 """
 
 from __future__ import annotations
@@ -49,22 +55,34 @@ class Pattern:
         #: The text without the placeholders' names: two patterns of one shape match the same names.
         self.shape = _PLACEHOLDER.sub(lambda found: f"{{:{found[2]}}}" if found[2] else "{}", text)
         self._pieces = self._split(text)
-        self._regex = re.compile("".join(f"({piece[1]})" if piece[1] else re.escape(piece[0]) for piece in self._pieces))
+        self._regex = re.compile(
+            "".join(f"({piece[1]})" if piece[1] else re.escape(piece[0]) for piece in self._pieces)
+        )
 
     @staticmethod
     def _split(text: str) -> list[tuple[str, str]]:
         """Cut into (literal, "") and (part, regex) pieces."""
         pieces: list[tuple[str, str]] = []
-        end = 0
-        for match in _PLACEHOLDER.finditer(text):
-            if match[2] not in _KINDS:
-                raise DeclarationError(f"channel pattern {text!r}: unknown kind {match[2]!r}, only 'path' exists")
-            if match.start() > end:
-                pieces.append((text[end : match.start()], ""))
-            pieces.append((match[1], _KINDS[match[2]]))
-            end = match.end()
-        if end < len(text):
-            pieces.append((text[end:], ""))
+        placeholders = list(_PLACEHOLDER.finditer(text))
+        if not placeholders:
+            return [(text, "")]
+        starts = [placeholder.start() for placeholder in placeholders[1:]] + [len(text)]
+        if placeholders[0].start():
+            pieces.append((text[: placeholders[0].start()], ""))
+        for placeholder, start in zip(placeholders, starts, strict=True):
+            name, kind = placeholder.groups()
+            literal = text[placeholder.end() : start]
+            last = placeholder is placeholders[-1]
+            if kind not in _KINDS:
+                raise DeclarationError(f"channel pattern {text!r}: unknown kind {kind!r}, only 'path' exists")
+            if not last and (not literal or kind == "path"):
+                why = "nothing stands between it and the next" if not literal else "a path takes all that is left"
+                raise DeclarationError(f"channel pattern {text!r}: where {{{name}}} ends is not clear: {why}")
+            # Up to the first occurrence of what follows: nothing is tried twice, and there is one way to match.
+            within = not last and not literal.startswith(SEPARATOR)
+            pieces.append((name, f"(?:(?!{re.escape(literal)})[^:])+" if within else _KINDS[kind]))
+            if literal:
+                pieces.append((literal, ""))
         return pieces
 
     def match(self, name: str) -> dict[str, str] | None:
@@ -92,6 +110,8 @@ class Pattern:
             if not is_name(value) or re.fullmatch(kind, value) is None:
                 raise DeclarationError(f"channel {self.text!r}: {value!r} cannot be its part {literal!r}")
             name += value
+        if len(self.parts) > 1 and self.match(name) != {part: str(parts[part]) for part in self.parts}:
+            raise DeclarationError(f"channel {self.text!r}: {name!r} would not be read back as the parts it is made of")
         return name
 
     def __repr__(self) -> str:

@@ -11,10 +11,12 @@ Invariants of this file:
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, final
+from typing import Any, Final, TypeVar, final
 
 from openline.brokers.base import Broker
 from openline.counters import Counters
@@ -29,6 +31,8 @@ from openline.topic import Entered, Topic
 from openline.turn import Turn
 
 _log: Final = logging.getLogger("openline")
+
+Result = TypeVar("Result")
 
 #: Seconds between two tries to read history for a topic with a gap, while the broker is away.
 HEAL_RETRY_SECONDS: Final = 0.5
@@ -55,7 +59,10 @@ class Node:
         self.timers = Timers(clock)
         self._interest = Interest(broker)
         self._turn: Turn | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._tasks: asyncio.TaskGroup | None = None
+        self._running: set[asyncio.Task[None]] = set()
         self._sessions: dict[str, Session] = {}
         self._users: dict[str, dict[str, Session]] = {}
         self._topics: dict[str, Topic] = {}
@@ -64,25 +71,57 @@ class Node:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run until the block ends; then close every session with 3001 and stop."""
-        self._turn = Turn(asyncio.get_running_loop())
+        """Run until the block ends; then close every session with 3001 and stop.
+
+        What sessions left to do (handlers of the app, farewells in presence) has ``limits.close_seconds`` to end.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._turn = Turn(self._loop)
         await self.broker.start(self.deliver)
         await self.presence.start()
+        failure: BaseException | None = None
         try:
-            async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
+            async with asyncio.TaskGroup() as self._tasks:
                 try:
                     yield
-                finally:
-                    for session in tuple(self._sessions.values()):
-                        session.shutdown()
-            # Leaving the group waits for what the sessions left to do: handlers of the app, farewells in presence.
+                except BaseException as error:  # noqa: BLE001  # raised again below: the group would wrap it
+                    failure = error
+                for session in tuple(self._sessions.values()):
+                    session.shutdown()
+                await self._finish_tasks()
         finally:
             self._tasks = None
             self._turn = None
+            self._loop = None
             self.timers.stop()
             await self.presence.stop()
             await self.broker.stop()
+        if failure is not None:
+            raise failure
+
+    async def _finish_tasks(self) -> None:
+        if self._running:
+            _, unfinished = await asyncio.wait(self._running, timeout=self.limits.close_seconds)
+            for task in unfinished:
+                _log.warning("the hub stops, and cancels what has not ended in time: %r", task)
+                task.cancel()
+
+    def in_loop(self, call: Callable[[], Result]) -> Result:
+        """Call in the event loop's thread; from another, such as that of a plain handler, wait for the result."""
+        loop = self._loop
+        if loop is None or threading.get_ident() == self._thread:
+            return call()
+        done: concurrent.futures.Future[Result] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                done.set_result(call())
+            except Exception as error:  # noqa: BLE001  # the caller's, in its own thread
+                done.set_exception(error)
+
+        loop.call_soon_threadsafe(run)
+        return done.result()
 
     @property
     def started(self) -> bool:
@@ -105,7 +144,9 @@ class Node:
         if self._tasks is None:
             work.close()
             return
-        self._tasks.create_task(_guarded(work))
+        task = self._tasks.create_task(_guarded(work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     def spawn_or_finish(self, work: Coroutine[Any, Any, None], *, immediate: bool) -> None:
         """Run without a task where nothing in it waits."""

@@ -66,6 +66,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _at_least("Heartbeat", "ping_seconds", self.ping_seconds, 1)
+        if not isinstance(self.ping_seconds, int):
+            raise DeclarationError(f"Heartbeat.ping_seconds is {self.ping_seconds!r}: clients are told whole seconds")
         if not 0 < self.pong_seconds < self.ping_seconds:
             raise DeclarationError(
                 f"Heartbeat.pong_seconds is {self.pong_seconds!r}: it must lie between 0 and "

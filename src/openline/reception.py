@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, final
 
 from openline import codes
@@ -30,26 +31,30 @@ from openline.protocol.messages import (
 from openline.refusals import refusal
 from openline.rules import ChannelRules, encoded, handshake_of
 from openline.session import Session
-from openline.tokens import JWT, ConnectionClaims, InvalidToken
+from openline.tokens import JWT
 
 _ANY: Final = Payload(None)
 
-#: Channel names whose rules are remembered; past it the memory starts anew.
+#: Channel names whose rules are remembered; past it the memory starts anew. Clients make names up: a longer one than
+#: this is looked up each time.
 _REMEMBERED: Final = 10_000
+_REMEMBERED_LENGTH: Final = 255
 
 
 @final
 class Reception:
     """The app behind the engine: an `Application` of channels and handlers."""
 
-    __slots__ = ("_found", "_patterns", "auth", "connecting", "disconnecting", "messaging", "procedures")
+    __slots__ = ("_found", "_now", "_patterns", "_results", "auth", "connecting", "disconnecting", "messaging", "procedures")
 
-    def __init__(self, auth: JWT | None) -> None:
+    def __init__(self, auth: JWT | None, now: Callable[[], float]) -> None:
         self.auth = auth
+        self._now = now
         self.connecting: Handler | None = None
         self.disconnecting: Handler | None = None
         self.messaging: Handler | None = None
         self.procedures: dict[str, Handler] = {}
+        self._results: dict[str, Payload] = {}
         self._patterns: list[ChannelRules] = []
         self._found: dict[str, ChannelRules | None] = {}
 
@@ -74,10 +79,16 @@ class Reception:
         except KeyError:
             pass
         found = next((rules for rules in self._patterns if rules.pattern.match(channel) is not None), None)
-        if len(self._found) >= _REMEMBERED:
-            self._found.clear()
-        self._found[channel] = found
+        if len(channel) <= _REMEMBERED_LENGTH:
+            if len(self._found) >= _REMEMBERED:
+                self._found.clear()
+            self._found[channel] = found
         return found
+
+    def declare_procedure(self, method: str, procedure: Handler) -> None:
+        """Take up a remote procedure; what it returns is written as its return annotation says."""
+        self.procedures[method] = procedure
+        self._results[method] = Payload(procedure.returns)
 
     # --- what waits -----------------------------------------------------------------------------------------------
 
@@ -136,7 +147,7 @@ class Reception:
             if not auth.anonymous:
                 raise Disconnect(codes.CLOSED_BAD_REQUEST)
             return Welcome()
-        claims = self._claims(auth, token)
+        claims = auth.verify(token, now=self._now())
         channels = dict.fromkeys(claims.channels, Admission())
         channels |= {name: Admission(info=sub.info, data=sub.data) for name, sub in claims.subs.items()}
         return Welcome(
@@ -147,19 +158,12 @@ class Reception:
             client_refresh=claims.expires_at is not None,
         )
 
-    @staticmethod
-    def _claims(auth: JWT, token: str) -> ConnectionClaims:
-        try:
-            return auth.verify(token)
-        except InvalidToken as error:
-            raise Disconnect(codes.CLOSED_INVALID_TOKEN) from error
-
     async def refresh(self, session: Session, token: str) -> float | None:
         """Let a client stay connected, by a new token of the same user."""
         if self.auth is None:
             raise Disconnect(codes.CLOSED_BAD_REQUEST)
         try:
-            claims = self._claims(self.auth, token)
+            claims = self.auth.verify(token, now=self._now())
         except TokenExpired as error:
             raise Disconnect(codes.CLOSED_CONNECTION_EXPIRED) from error
         if claims.user != session.user:
@@ -180,7 +184,7 @@ class Reception:
         if procedure is None:
             raise MethodNotFound if self.procedures else NotAvailable
         result = await procedure(session, handshake_of(session), message=data)
-        return _ANY.encode(result)
+        return self._results[method].encode(result)
 
     async def message(self, session: Session, data: bytes) -> None:
         """Give the handler a message outside every channel."""

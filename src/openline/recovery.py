@@ -58,9 +58,8 @@ async def read(broker: Broker, channel: str, history: History, limits: Limits, w
         return await broker.history(channel, history=history, limit=0)
     if wish.mode == "cache":
         return await broker.history(channel, history=history, limit=1, reverse=True)
-    # One more than fits, so that a gap too long is seen as such.
-    limit = limits.recovery_publications + 1
-    return await broker.history(channel, history=history, since=wish.asked, limit=limit)
+    # A gap too long for the limit is seen as such: what is read then does not reach the top.
+    return await broker.history(channel, history=history, since=wish.asked, limit=limits.recovery_publications)
 
 
 def decide(wish: Wish, page: Page, tail: Sequence[Publication], limits: Limits) -> Recovered:

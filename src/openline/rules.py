@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, final
 
 from openline import codes
 from openline.admission import Allow
 from openline.application import Admission
-from openline.errors import Disconnect, PermissionDenied, UsageError
+from openline.errors import Disconnect, PermissionDenied, TokenExpired, UsageError
 from openline.handlers import Handler
 from openline.handshake import Handshake
 from openline.names import Pattern
@@ -27,12 +28,20 @@ class ChannelRules:
     Args:
         publish: clients may publish without a handler.
         auth: verifies subscription tokens; None where there are none.
+        now: the wall clock.
     """
 
-    __slots__ = ("_auth", "leaving", "options", "pattern", "payload", "publish", "publishing", "subscribing")
+    __slots__ = ("_auth", "_now", "leaving", "options", "pattern", "payload", "publish", "publishing", "subscribing")
 
     def __init__(
-        self, pattern: Pattern, payload: Payload, options: ChannelOptions, *, publish: bool, auth: JWT | None
+        self,
+        pattern: Pattern,
+        payload: Payload,
+        options: ChannelOptions,
+        *,
+        publish: bool,
+        auth: JWT | None,
+        now: Callable[[], float],
     ) -> None:
         self.pattern = pattern
         self.payload = payload
@@ -42,6 +51,7 @@ class ChannelRules:
         self.publishing: Handler | None = None
         self.leaving: Handler | None = None
         self._auth = auth
+        self._now = now
 
     @property
     def hears_leaving(self) -> bool:
@@ -75,9 +85,15 @@ class ChannelRules:
         if self._auth is None or not token:
             raise PermissionDenied
         try:
-            claims = self._auth.verify_subscription(token)
+            claims = self._auth.verify_subscription(token, now=self._now())
         except InvalidToken as error:
-            raise PermissionDenied(str(error)) from error
+            if refreshing:
+                raise
+            raise PermissionDenied(error.problem) from error
+        except TokenExpired as error:
+            if refreshing:
+                raise Disconnect(codes.CLOSED_SUBSCRIPTION_EXPIRED) from error
+            raise
         if claims.channel != channel or claims.user != session.user or claims.client not in ("", session.id):
             raise Disconnect(codes.CLOSED_INVALID_TOKEN)
         return claims

@@ -15,8 +15,8 @@ import logging
 import random
 import uuid
 from collections import deque
-from collections.abc import Coroutine
-from typing import Any, Final, Protocol, final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol, TypeVar, final
 
 import msgspec
 
@@ -35,6 +35,8 @@ from openline.timers import Clock, Timers
 from openline.turn import Turn
 
 _log: Final = logging.getLogger("openline")
+
+Result = TypeVar("Result")
 
 
 class Conductor(Protocol):
@@ -73,6 +75,9 @@ class Conductor(Protocol):
 
     def encode(self, data: object) -> bytes:
         """Encode a payload of the app."""
+
+    def in_loop(self, call: Callable[[], Result]) -> Result:
+        """Call in the event loop's thread."""
 
 
 class State(enum.Enum):
@@ -166,14 +171,17 @@ class Session:
         return self._codec.name
 
     def send(self, data: object) -> bool:
-        """Push a message to this client, outside every channel. Never waits.
+        """Push a message to this client, outside every channel. Never waits for the client.
+
+        Like `disconnect`, it may be called from any thread: plain handlers run in others than the event loop's.
 
         Args:
             data: what Pydantic can write as JSON.
         Returns:
             False when the client is gone or just became too slow: then nothing was sent.
         """
-        return self.push(message_push(self._conductor.encode(data)))
+        reply = message_push(self._conductor.encode(data))
+        return self._conductor.in_loop(lambda: self.push(reply))
 
     async def subscribe(self, channel: str) -> None:
         """Put this session into a channel; no handler is asked, and its client is told.
@@ -193,7 +201,8 @@ class Session:
         Raises:
             DeclarationError: the code or reason is not one a client can be sent.
         """
-        self.end(Disconnect(code, reason).code)
+        end = Disconnect(code, reason).code
+        self._conductor.in_loop(lambda: self.end(end))
 
     # --- what the client does -------------------------------------------------------------------------------------
 

@@ -193,7 +193,9 @@ def _allowed(option: str, possible: Sequence[str], allowed: Sequence[str] | None
         return possible
     both = [algorithm for algorithm in allowed if algorithm in possible]
     if not both:
-        raise DeclarationError(f"{option} is for {', '.join(possible)}, and algorithms allows only {', '.join(allowed)}")
+        raise DeclarationError(
+            f"{option} is for {', '.join(possible)}, and algorithms allows only {', '.join(allowed)}"
+        )
     return both
 
 

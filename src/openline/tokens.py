@@ -2,93 +2,45 @@
 
 Invariants of this file:
 
-1. Nothing a token says is looked at before its signature is verified.
-2. A claim that is there has its type, else the token is invalid: nothing is guessed and nothing rounded to "absent".
-3. No error repeats anything of a token: what it says may be shown to the client and written to a log.
+1. Nothing a token says is looked at before its signature is verified; which keys and algorithms count is decided by
+   the app alone (`openline.signing`).
+2. The protocol's rules are here, the types of the claims in `openline.claims`.
 
 Source: docs/reference/protocol.md, "Tokens"; RFC 7519.
 """
 
 from __future__ import annotations
 
-import base64
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeVar, final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, final
 
 import msgspec
-from msgspec import Raw
 
-from openline import codes
-from openline.errors import DeclarationError, Disconnect, TokenExpired, UsageError
-from openline.signing import ALGORITHMS, Key, NotSigned, PrivateKey, PublicKey, private_key, public_key, secret_key
-from openline.signing import verified as verified_payload
+from openline import signing
+from openline.claims import (
+    Claims,
+    ConnectionClaims,
+    InvalidToken,
+    Kind,
+    Override,
+    SubscriptionClaims,
+    TokenSubscription,
+)
+from openline.errors import DeclarationError, TokenExpired, UsageError
+from openline.signing import Key, PrivateKey, PublicKey
+
+__all__ = ["JWT", "ConnectionClaims", "InvalidToken", "Override", "SubscriptionClaims", "TokenSubscription"]
 
 _log: Final = logging.getLogger("openline")
 
-Kind = Literal["connection", "subscription"]
-Claim = TypeVar("Claim")
-
-#: Claims that cannot be renamed into the user's id.
-_RESERVED: Final = frozenset(
-    "exp expire_at nbf iat jti aud iss info b64info data b64data channels channel client subs meta override".split()
+#: Claims that mean something else than who the user is.
+_TAKEN: Final = frozenset(
+    {"aud", "b64data", "b64info", "channel", "channels", "client", "data", "exp", "expire_at", "iat", "info", "iss"}
+    | {"jti", "meta", "nbf", "override", "subs"}
 )
-
-
-class InvalidToken(Disconnect):
-    """A client's token cannot be used: it is broken, not signed by a known key, or not for this purpose (3500).
-
-    It is the client's, or whoever issued it for the client; a new attempt with the same token changes nothing.
-    """
-
-    def __init__(self, problem: str, *, kind: Kind) -> None:
-        super().__init__(codes.CLOSED_INVALID_TOKEN)
-        self.args = (f"invalid {kind} token: {problem}",)
-        self.problem = problem  #: in words that may be shown to the client
-        self.kind: Kind = kind  #: which of the two kinds of tokens was expected
-
-
-class Override(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a token changes of a channel's options for one subscription; None leaves an option as declared."""
-
-    presence: bool | None = None
-    join_leave: bool | None = None
-    force_push_join_leave: bool | None = None
-    force_positioning: bool | None = None
-    force_recovery: bool | None = None
-
-
-class TokenSubscription(msgspec.Struct, frozen=True, kw_only=True):
-    """A subscription the server makes because a connection token says so."""
-
-    info: bytes = b""  #: encoded info of the subscription; b"" for none
-    data: bytes = b""  #: encoded data for the client; b"" for none
-    override: Override = Override()
-
-
-class ConnectionClaims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a connection token says."""
-
-    user: str = ""  #: the user's id; "" for an anonymous one
-    info: bytes = b""  #: encoded info of the connection; b"" for none
-    channels: tuple[str, ...] = ()  #: to subscribe by the server, each once
-    subs: Mapping[str, TokenSubscription] = {}  #: to subscribe by the server as well, with more said of each
-    meta: bytes = b""  #: encoded, for the app only; b"" for none
-    expires_at: float | None = None  #: unix seconds at which the connection ends unless refreshed; may have passed
-
-
-class SubscriptionClaims(msgspec.Struct, frozen=True, kw_only=True):
-    """What a subscription token says. Whether it is for this client is not checked yet: see `JWT.verify_subscription`."""
-
-    user: str = ""  #: has to be the connection's user
-    channel: str  #: has to be the channel asked for
-    client: str = ""  #: has to be the connection's id, unless ""
-    info: bytes = b""  #: encoded info of the subscription; b"" for none
-    data: bytes = b""  #: encoded data for the client; b"" for none
-    expires_at: float | None = None  #: unix seconds at which the subscription ends unless refreshed; may have passed
-    override: Override = Override()
 
 
 @final
@@ -116,7 +68,17 @@ class JWT:
         DeclarationError: an option cannot be; the message names it.
     """
 
-    __slots__ = ("_audience", "_issuer", "_keys", "_leeway_seconds", "_now", "_signer", "_subscriptions", "_user_claim", "anonymous")
+    __slots__ = (
+        "_audience",
+        "_issuer",
+        "_keys",
+        "_leeway_seconds",
+        "_now",
+        "_signer",
+        "_subscriptions",
+        "_user_claim",
+        "anonymous",
+    )
 
     def __init__(
         self,
@@ -137,8 +99,8 @@ class JWT:
         _check_algorithms(algorithms)
         if not (math.isfinite(leeway_seconds) and leeway_seconds >= 0):
             raise DeclarationError(f"JWT.leeway_seconds is {leeway_seconds!r}: it must be at least 0")
-        if not isinstance(user_claim, str) or not user_claim or user_claim in _RESERVED:
-            raise DeclarationError(f"JWT.user_claim is {user_claim!r}: it must be a claim with no meaning of its own")
+        if not user_claim or user_claim in _TAKEN:
+            raise DeclarationError(f"JWT.user_claim is {user_claim!r}: it must be a claim that means nothing else")
         self.anonymous = anonymous
         self._keys, self._signer = _keys(secret, previous_secrets, public_key, private_key, algorithms)
         self._audience = _names("JWT.audience", audience)
@@ -168,7 +130,7 @@ class JWT:
         return ConnectionClaims(
             user=claims.text(self._user_claim),
             info=claims.embedded("info"),
-            channels=tuple(dict.fromkeys(claims.get("channels", _texts, []))),
+            channels=tuple(dict.fromkeys(claims.texts("channels"))),
             subs={
                 channel: TokenSubscription(
                     info=said.embedded("info"), data=said.embedded("data"), override=said.override()
@@ -269,19 +231,19 @@ class JWT:
         algorithms = sorted({algorithm for key in self._keys for algorithm in key.algorithms})
         return f"JWT(algorithms={algorithms}, anonymous={self.anonymous})"
 
-    def _read(self, token: str, kind: Kind) -> _Claims:
+    def _read(self, token: str, kind: Kind) -> Claims:
         try:
-            return _Claims(verified_payload(token, self._keys), kind)
-        except NotSigned as error:
+            return Claims(signing.verified(token, self._keys), kind)
+        except signing.NotSigned as error:
             raise InvalidToken(str(error), kind=kind) from None
 
-    def _check_standard(self, claims: _Claims, now: float | None) -> float | None:
+    def _check_standard(self, claims: Claims, now: float | None) -> float | None:
         """Check what every token may say; give the moment at which it ends what it is for."""
         moment = self._now() if now is None else now
         claims.number("iat")  # its type only: an issuer whose clock is ahead has done no harm
         if self._issuer and claims.text("iss") not in self._issuer:
             raise InvalidToken("it is not by an issuer that is accepted here", kind=claims.kind)
-        if self._audience and not self._audience & set(claims.get("aud", _text_or_texts, [])):
+        if self._audience and not set(self._audience).intersection(claims.text_or_texts("aud")):
             raise InvalidToken("it is not for this audience", kind=claims.kind)
         begins_at, expires_at, ends_at = claims.number("nbf"), claims.number("exp"), claims.number("expire_at")
         if expires_at is not None:
@@ -293,3 +255,80 @@ class JWT:
         if ends_at is None:
             return expires_at
         return ends_at or None
+
+    def _claims(self, user: str, expires_in: float | None) -> dict[str, Any]:
+        """Begin the claims of a new token."""
+        if not isinstance(user, str):
+            raise UsageError(f"user is a {type(user).__name__}: a user's id is a string")
+        moment = self._now()
+        claims: dict[str, Any] = {self._user_claim: user} if user else {}
+        claims["iat"] = math.floor(moment)
+        if expires_in is not None:
+            if not (math.isfinite(expires_in) and expires_in > 0):
+                raise UsageError(f"expires_in is {expires_in!r}: it must be above 0, or None for never")
+            # Whole seconds, as other verifiers may know no fractions; never less than was asked for.
+            claims["exp"] = math.ceil(moment + expires_in)
+        for name, accepted in (("aud", self._audience), ("iss", self._issuer)):
+            if accepted:
+                claims[name] = accepted[0]
+        return claims
+
+    def _signed(self, claims: dict[str, Any]) -> str:
+        if self._signer is None:
+            raise UsageError("JWT has only public keys, which cannot sign: give it a private_key or a secret")
+        try:
+            return self._signer.sign(msgspec.json.encode(claims))
+        except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+            raise UsageError(f"a claim cannot be written as JSON: {error}") from error
+
+
+def _keys(
+    secret: str | bytes | None,
+    previous_secrets: Sequence[str | bytes],
+    public_key: str | bytes | PublicKey | Sequence[str | bytes | PublicKey] | None,
+    private_key: str | bytes | PrivateKey | None,
+    algorithms: Sequence[str] | None,
+) -> tuple[list[Key], Key | None]:
+    """Make the keys that verify, and the one that signs."""
+    if isinstance(previous_secrets, str | bytes):
+        raise DeclarationError("JWT.previous_secrets is one secret: give a list of them")
+    if previous_secrets and secret is None:
+        raise DeclarationError("JWT.previous_secrets is given without JWT.secret")
+    keys: list[Key] = []
+    signer: Key | None = None
+    if secret is not None:
+        signer = signing.secret_key("JWT.secret", secret, algorithms)
+        keys.append(signer)
+    for number, previous in enumerate(previous_secrets):
+        keys.append(signing.secret_key(f"JWT.previous_secrets[{number}]", previous, algorithms))
+    if private_key is not None:
+        signer, public = signing.private_key("JWT.private_key", private_key, algorithms)
+        keys.append(public)
+    if public_key is not None:
+        if isinstance(public_key, Sequence) and not isinstance(public_key, str | bytes):
+            named = [(f"JWT.public_key[{number}]", public) for number, public in enumerate(public_key)]
+        else:
+            named = [("JWT.public_key", public_key)]
+        keys += [signing.public_key(option, public, algorithms) for option, public in named]
+    if not keys:
+        raise DeclarationError("JWT has no key: give it a secret, a public_key or a private_key")
+    return keys, signer
+
+
+def _check_algorithms(algorithms: Sequence[str] | None) -> None:
+    if algorithms is None:
+        return
+    if isinstance(algorithms, str) or not algorithms:
+        raise DeclarationError(f"JWT.algorithms is {algorithms!r}: it must be a list with one algorithm or more")
+    for algorithm in algorithms:
+        if algorithm not in signing.ALGORITHMS:
+            raise DeclarationError(f"JWT.algorithms has {algorithm!r}: known are {', '.join(signing.ALGORITHMS)}")
+
+
+def _names(option: str, names: str | Sequence[str] | None) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    found = (names,) if isinstance(names, str) else tuple(names)
+    if not found or not all(found):
+        raise DeclarationError(f"{option} is {names!r}: it must be a name or a list of them")
+    return found

@@ -275,11 +275,15 @@ class WebSocketProtocol(asyncio.Protocol):
         close_seconds: float = 5.0,
     ) -> None:
         """See `openline.wires.fast.Detach`."""
-        if self._state is _Stage.GONE or self._transport.is_closing():
-            return
-        if not isinstance(self._state, UpgradeRequest):
-            raise RuntimeError(f"the socket cannot be detached: the handshake is {_name(self._state)}")
-        self._switch(self._state, subprotocol, ())
+        if isinstance(self._state, UpgradeRequest) and self._transport.is_closing():
+            self._leave()
+        match self._state:
+            case UpgradeRequest() as request:
+                self._switch(request, subprotocol, ())
+            case _Stage.GONE:
+                return
+            case state:
+                raise RuntimeError(f"the socket cannot be detached: the handshake is {_name(state)}")
         wire = FastWire(
             self._transport,
             self._connections,
@@ -295,8 +299,9 @@ class WebSocketProtocol(asyncio.Protocol):
         answer = [*self._server_state.default_headers, *headers]
         if subprotocol:
             answer.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
-        self._transport.write(switching_response(request, answer))
+        response = switching_response(request, answer)
         _log.info('%s - "WebSocket %s" [accepted]', *self._label)
+        self._transport.write(response)
 
     def _hand_over(self, connection: Conversation | FastWire) -> None:
         """From here on the transport speaks to the connection alone."""
@@ -309,8 +314,8 @@ class WebSocketProtocol(asyncio.Protocol):
         """Give on what came before the handshake was answered."""
         if self._early:
             early, self._early = self._early, b""
-            self._transport.resume_reading()
             connection.data_received(early)
+            connection.read_on()
 
     def _respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes = b"") -> None:
         """Answer with HTTP, after which the connection ends."""

@@ -28,16 +28,27 @@ def in_protobuf(sent: list[Command]) -> bytes:
     frame = b""
     for command in sent:
         message = client_pb2.Command(**_as_bytes(plain(command, always=False))).SerializeToString()
-        size = len(message)
-        frame += (bytes([size]) if size < 128 else bytes([size % 128 + 128, size // 128])) + message
+        size, prefix = len(message), b""
+        while size > 0x7F:
+            prefix += bytes([size % 128 + 128])
+            size //= 128
+        frame += prefix + bytes([size]) + message
     return frame
 
 
-def _as_bytes(value: Any) -> Any:
-    """Give payloads as the generated classes take them."""
-    if not isinstance(value, dict):
-        return [_as_bytes(item) for item in value] if isinstance(value, list) else value
-    return {name: json.dumps(item).encode() if name == "data" else _as_bytes(item) for name, item in value.items()}
+def _as_bytes(fields: dict[str, Any]) -> dict[str, Any]:
+    """Give the payloads of a message, and of the messages in it, as the generated classes take them."""
+    given: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name == "data":
+            given[name] = json.dumps(value).encode()
+        elif name == "subs":
+            given[name] = {channel: _as_bytes(request) for channel, request in value.items()}
+        elif isinstance(value, dict) and name not in ("headers", "tf"):
+            given[name] = _as_bytes(value)
+        else:
+            given[name] = value
+    return given
 
 
 def comparable(command: Command) -> dict[str, Any]:

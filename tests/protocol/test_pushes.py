@@ -107,7 +107,9 @@ def test_a_message_has_no_channel() -> None:
 
 def test_a_refusal_has_the_commands_id_and_the_codes_words() -> None:
     """The message is never empty, and `temporary` only said where it holds."""
-    assert said(error_reply(7, codes.PERMISSION_DENIED)) == '{"id":7,"error":{"code":103,"message":"permission denied"}}'
+    assert (
+        said(error_reply(7, codes.PERMISSION_DENIED)) == '{"id":7,"error":{"code":103,"message":"permission denied"}}'
+    )
     assert '"temporary":true' in said(error_reply(7, codes.INTERNAL_ERROR))
 
 

@@ -8,6 +8,8 @@ import type { Room } from "./room";
 
 /** Messages of one person within this time stand together under one name. */
 const TOGETHER_MS = 4 * 60_000;
+/** How long a screen reader may take to notice what was shown. */
+const QUIET_MS = 300;
 /** Closer to the end than this, the log follows what is new. */
 const NEAR_PIXELS = 80;
 
@@ -29,15 +31,15 @@ export class Log {
     }).observe(this.#box);
   }
 
-  /** Show a room from its beginning; nothing of that is read out. */
+  /** Show a room from its beginning; a screen reader reads out only what comes after. */
   show(room: Room): void {
-    this.#box.setAttribute("aria-busy", "true");
+    this.#box.setAttribute("aria-live", "off");
     this.#box.replaceChildren();
     this.#drafts = [];
     for (const message of room.messages()) this.#place({ ...message, origin: "history" });
     this.drafts(room.drafts.all(), room);
     this.#follow();
-    this.#box.removeAttribute("aria-busy");
+    window.setTimeout(() => this.#box.setAttribute("aria-live", "polite"), QUIET_MS);
   }
 
   add(message: Message): void {

@@ -27,7 +27,6 @@ export class Trip {
     this.#gaps.setAttribute("class", "trip-gaps");
     this.#chart.append(this.#area, this.#curve, this.#gaps);
     window.setInterval(() => void this.#measure(), EACH_MS);
-    centrifuge.on("connected", () => void this.#measure());
   }
 
   async #measure(): Promise<void> {
@@ -60,7 +59,7 @@ export class Trip {
     const known = this.#samples.filter((each) => each !== null).sort((one, other) => one - other);
     const median = known[Math.floor(known.length / 2)];
     const slowest = known.at(-1);
-    found("trip-now", HTMLOutputElement).value = shown(sample);
+    found("trip-now", HTMLElement).textContent = shown(sample);
     found("trip-median", HTMLElement).textContent = shown(median);
     found("trip-slowest", HTMLElement).textContent = shown(slowest);
     if (this.#samples.length % 10 === 1) {

@@ -281,6 +281,10 @@ class MemoryBroker:
         if stream is not None:
             stream.clear()
 
+    def __repr__(self) -> str:
+        kept = sum(len(stream.kept) for stream in self._streams.values())
+        return f"MemoryBroker(streams={len(self._streams)}, publications={kept}, keys={len(self._keys)})"
+
     def _started(self) -> Deliver:
         if self._deliver is None:
             raise BrokerUnavailable("the memory broker is not started")

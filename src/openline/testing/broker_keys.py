@@ -12,7 +12,7 @@ from openline.testing.contract import expect
 
 @broker_check("6 idempotency")
 async def a_repeated_key_gives_the_first_position(stage: Stage) -> None:
-    """Whichever node asks again, and whatever was published since: nothing is published, the first position is given."""
+    """Whichever node asks again, whatever came since: nothing is published, the first position is given."""
     channel = await stage.followed()
     first = await stage.first.publish(channel, b"1", key="k")
     other = await stage.first.publish(channel, b"2", key="l")

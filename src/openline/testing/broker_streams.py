@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import zip_longest
 from typing import Final
 
 from openline.options import History
@@ -129,7 +130,8 @@ async def history_holds_exactly_what_was_carried(stage: Stage) -> None:
         heard = await stage.heard_by(node, channel)
         kept = (await node.history(channel, limit=len(attempts))).publications
         expect(len(heard) == len(attempts), f"{len(attempts)} were published, node {number} heard {len(heard)}")
-        expect(heard == kept, f"node {number} heard {heard} and reads {kept}")
+        for one, other in zip_longest(heard, kept):
+            expect(one == other, f"node {number} heard {one} and reads {other}")
         expect(all(publication.time > 0 for publication in kept), "a kept publication has to carry its time")
 
 
@@ -228,8 +230,6 @@ async def a_stream_is_born_when_it_is_first_read(stage: Stage) -> None:
     expect({page.top.offset for page in pages} == {0}, "a stream nobody published in stands above 0")
     first = await stage.first.publish(channel, b"1")
     expect({first.epoch} == epochs, f"born with the epochs {epochs}, its first publication was given {first}")
-    another = (await stage.last.history(stage.channel())).top
-    expect(another.epoch != first.epoch, f"two streams were given the same epoch {another.epoch!r}")
 
 
 @broker_check("history")

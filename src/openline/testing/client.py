@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any, Final, final
 
 from openline.errors import OpenlineError
-from openline.testing.beside import beside
+from openline.publication import Position
 
 #: Seconds that anything here waits at most.
 LIMIT_SECONDS: Final = 5.0
-
-_ASGI: Final = {"version": "3.0", "spec_version": "2.4"}
 
 
 class Refused(OpenlineError):
@@ -49,55 +46,40 @@ class HandshakeRefused(OpenlineError):
         self.body = body
 
 
-@asynccontextmanager
-async def started(app: Any, *, limit_seconds: float = LIMIT_SECONDS) -> AsyncIterator[dict[str, Any]]:
-    """Run an app's lifespan around a block; give the lifespan's state.
+class _Answer(asyncio.Future[dict[str, Any]]):
+    """What a command will be answered with; knows the channel it was about."""
 
-    Raises:
-        RuntimeError: the app failed to start or to stop.
-    """
-    state: dict[str, Any] = {}
-    scope = {"type": "lifespan", "asgi": _ASGI, "state": state}
-    to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    from_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-
-    async def step(event: str) -> None:
-        to_app.put_nowait({"type": f"lifespan.{event}"})
-        async with asyncio.timeout(limit_seconds):
-            answer = await from_app.get()
-        if answer["type"] != f"lifespan.{event}.complete":
-            raise RuntimeError(f"lifespan {event} failed: {answer.get('message', answer)}")
-
-    async with beside(app(scope, to_app.get, from_app.put)):
-        await step("startup")
-        try:
-            yield state
-        finally:
-            await step("shutdown")
+    channel: str = ""
 
 
 @final
 class Client:
-    """One connection. Make it with `connect`.
+    """One connection. Make it with `connect` or `line`.
 
     Pings are answered as they come. What a command is answered with is given to who sent it, everything else waits in
-    order for `push`.
+    order for `push`: what is answered to a frame sent as it is, too, with its ``id``.
 
     Attributes:
         id: the session's id, once connected.
+        subprotocol: what the server chose.
+        frames: every frame that came, as it came.
         pings: how many pings have come.
         answers_pings: set it to False for a client that has frozen.
+        positions: where this client stands in each channel it can recover, as an SDK remembers it: see `recover`.
     """
 
-    def __init__(self, *, limit_seconds: float) -> None:
+    def __init__(self, *, protobuf: bool = False, limit_seconds: float = LIMIT_SECONDS) -> None:
         self.id = ""
+        self.subprotocol: str | None = None
+        self.frames: list[str | bytes] = []
         self.pings = 0
         self.answers_pings = True
-        self.subprotocol: str | None = None
+        self.positions: dict[str, Position] = {}
+        self._protobuf = protobuf
         self._limit_seconds = limit_seconds
         self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._pushes: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._pushes: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()  # None: the connection has ended
+        self._answers: dict[int, _Answer] = {}
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closed: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
         self._reading = asyncio.Event()
@@ -122,9 +104,8 @@ class Client:
             self.subprotocol = message.get("subprotocol")
             self._opened.set_result(None)
         elif kind == "websocket.send":
-            text = message.get("text")
-            for line in (text if text is not None else message["bytes"].decode()).split("\n"):
-                self._sort(json.loads(line))
+            if not self.is_closed:
+                self._take_frame(message.get("text") if message.get("bytes") is None else message["bytes"])
         elif kind == "websocket.http.response.start":
             self._denied = (message["status"], "")
         elif kind == "websocket.http.response.body":
@@ -135,19 +116,58 @@ class Client:
         elif not self._opened.done():
             self._opened.set_exception(HandshakeRefused(403, message.get("reason") or ""))
         else:
-            self._end(message.get("code", 1000), message.get("reason") or "")
-            self._to_app.put_nowait({"type": "websocket.disconnect", "code": message.get("code", 1000)})
+            self._leave(message.get("code", 1000), message.get("reason") or "")
+
+    def _take_frame(self, frame: Any) -> None:
+        self.frames.append(frame)
+        if self._protobuf:
+            from openline.testing.binary import decode_replies  # noqa: PLC0415  # its library is optional
+
+            replies = decode_replies(frame)
+        else:
+            # Strict as the SDKs are: a blank line, or an object over several, is an error.
+            replies = [json.loads(line) for line in frame.split("\n")]
+        for reply in replies:
+            self._sort(reply)
 
     def _sort(self, reply: dict[str, Any]) -> None:
         if not reply:
             self.pings += 1
             if self.answers_pings:
-                self.send_frame("{}")
+                self.send_frame(b"\0" if self._protobuf else "{}")
             self._pushes.put_nowait({"ping": {}})
         elif "id" in reply:
-            self._replies[reply.pop("id")].set_result(reply)
+            answer = self._answers.pop(reply["id"], None)
+            if answer is None:
+                self._pushes.put_nowait(reply)
+                return
+            del reply["id"]
+            for channel, result in reply.get("connect", {}).get("subs", {}).items():
+                self._stand(channel, result)
+            self._stand(answer.channel, reply.get("subscribe", {}))
+            answer.set_result(reply)
         else:
-            self._pushes.put_nowait(reply["push"])
+            push = reply["push"]
+            self._stand(push.get("channel", ""), push.get("subscribe", {}))
+            self._walk(push.get("channel", ""), push.get("pub", {}))
+            self._pushes.put_nowait(push)
+
+    def _stand(self, channel: str, result: Mapping[str, Any]) -> None:
+        """Remember where a subscription begins."""
+        if result.get("recoverable"):
+            self.positions[channel] = Position(result["epoch"], result.get("offset", 0))
+            for publication in result.get("publications", []):
+                self._walk(channel, publication)
+
+    def _walk(self, channel: str, publication: Mapping[str, Any]) -> None:
+        known = self.positions.get(channel)
+        if known is not None and publication.get("offset"):
+            self.positions[channel] = Position(publication.get("epoch") or known.epoch, publication["offset"])
+
+    def _leave(self, code: int, reason: str) -> None:
+        self._end(code, reason)
+        self._to_app.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self._reading.set()
 
     def _end(self, code: int, reason: str) -> None:
         if not self._opened.done():
@@ -156,10 +176,9 @@ class Client:
             return
         closed = Closed(code, reason)
         self._closed.set_result(closed)
-        for reply in self._replies.values():
-            if not reply.done():
-                reply.set_exception(closed)
-                reply.exception()  # looked at: a test that has stopped waiting is no error
+        self._pushes.put_nowait(None)
+        for answer in self._answers.values():
+            _fail(answer, closed)
 
     # --- what a client does ---------------------------------------------------------------------------------------
 
@@ -169,16 +188,31 @@ class Client:
         self._to_app.put_nowait({"type": "websocket.receive", key: frame})
 
     def batch(self, *requests: Mapping[str, Any]) -> list[asyncio.Future[dict[str, Any]]]:
-        """Send several commands in one frame; give the answers to come, as `answer` takes them."""
-        lines, replies = [], []
+        """Send several commands in one frame; give the answers to come, as `answer` takes them.
+
+        Args:
+            requests: each with its kind as the key: ``{"subscribe": {"channel": "news"}}``.
+        """
+        commands, answers = [], []
         for request in requests:
-            reply: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-            self._replies[self._next_id] = reply
-            lines.append(json.dumps({"id": self._next_id, **request}))
-            replies.append(reply)
+            answer = _Answer()
+            answer.channel = request.get("subscribe", {}).get("channel", "")
+            self._answers[self._next_id] = answer
+            commands.append({"id": self._next_id, **request})
+            answers.append(answer)
             self._next_id += 1
-        self.send_frame("\n".join(lines))
-        return replies
+            if self._closed.done():
+                _fail(answer, self._closed.result())
+        self._send_commands(commands)
+        return list(answers)
+
+    def _send_commands(self, commands: list[dict[str, Any]]) -> None:
+        if self._protobuf:
+            from openline.testing.binary import encode_commands  # noqa: PLC0415
+
+            self.send_frame(encode_commands(commands))
+        else:
+            self.send_frame("\n".join(map(json.dumps, commands)))
 
     async def answer(self, reply: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
         """Wait for the result of a command.
@@ -195,9 +229,9 @@ class Client:
         result: dict[str, Any] = next(iter(answer.values()))
         return result
 
-    async def command(self, method: str, **request: Any) -> dict[str, Any]:
+    async def command(self, kind: str, /, **request: Any) -> dict[str, Any]:
         """Send one command and wait for its result; raises as `answer`."""
-        return await self.answer(self.batch({method: request})[0])
+        return await self.answer(self.batch({kind: request})[0])
 
     async def connect(self, **request: Any) -> dict[str, Any]:
         """Send the connect command."""
@@ -209,6 +243,10 @@ class Client:
         """Subscribe to a channel."""
         return await self.command("subscribe", channel=channel, **request)
 
+    async def recover(self, channel: str, position: Position, **request: Any) -> dict[str, Any]:
+        """Subscribe to a channel from a position on, such as another client's ``positions[channel]``."""
+        return await self.subscribe(channel, recover=True, epoch=position.epoch, offset=position.offset, **request)
+
     async def unsubscribe(self, channel: str) -> dict[str, Any]:
         """Leave a channel."""
         return await self.command("unsubscribe", channel=channel)
@@ -217,22 +255,36 @@ class Client:
         """Publish to a channel."""
         return await self.command("publish", channel=channel, data=data)
 
+    async def presence(self, channel: str) -> dict[str, dict[str, Any]]:
+        """Ask who is in a channel; give everyone by session id."""
+        presence: dict[str, dict[str, Any]] = (await self.command("presence", channel=channel)).get("presence", {})
+        return presence
+
+    async def history(self, channel: str, **request: Any) -> dict[str, Any]:
+        """Read a channel's history, all of it unless told otherwise."""
+        return await self.command("history", channel=channel, **{"limit": -1, **request})
+
     async def rpc(self, method: str, data: Any = None) -> Any:
         """Call a remote procedure; give its data."""
         return (await self.command("rpc", method=method, data=data)).get("data")
 
     def send(self, data: Any) -> None:
         """Send a message outside every channel; it is not answered."""
-        self.send_frame(json.dumps({"send": {"data": data}}))
+        self._send_commands([{"send": {"data": data}}])
 
     async def push(self) -> dict[str, Any]:
         """Wait for the next push: a dict with its kind as a key; a ping is ``{"ping": {}}``.
 
         Raises:
+            Closed: the connection ended, and every push before that was given.
             TimeoutError: none came within the limit.
         """
         async with asyncio.timeout(self._limit_seconds):
-            return await self._pushes.get()
+            push = await self._pushes.get()
+        if push is None:
+            self._pushes.put_nowait(None)
+            raise self._closed.result()
+        return push
 
     async def publication(self, channel: str | None = None) -> dict[str, Any]:
         """Wait for the next publication, of one channel or any; other pushes before it are dropped."""
@@ -244,13 +296,18 @@ class Client:
 
     def waiting(self) -> list[dict[str, Any]]:
         """Give the pushes that have come and were not asked for yet, without waiting."""
-        return [self._pushes.get_nowait() for _ in range(self._pushes.qsize())]
+        pushes = [self._pushes.get_nowait() for _ in range(self._pushes.qsize())]
+        if self.is_closed:
+            self._pushes.put_nowait(None)
+        return [push for push in pushes if push is not None]
+
+    def close(self, code: int = 1000) -> None:
+        """Close the connection as a client does that is done."""
+        self._leave(code, "")
 
     def cut(self) -> None:
         """Lose the connection without a word, as when a network goes away."""
-        self._end(1006, "")
-        self._to_app.put_nowait({"type": "websocket.disconnect", "code": 1006})
-        self._reading.set()
+        self._leave(1006, "")
 
     def freeze(self) -> None:
         """Stop reading: what the server sends piles up."""
@@ -271,60 +328,7 @@ class Client:
         return self._closed.done()
 
 
-@asynccontextmanager
-async def line(
-    app: Any,
-    *,
-    path: str = "/connection/websocket",
-    query: str = "",
-    headers: Mapping[str, str] | None = None,
-    subprotocols: tuple[str, ...] = (),
-    limit_seconds: float = LIMIT_SECONDS,
-) -> AsyncIterator[Client]:
-    """Open a line to a started app, without the connect command; it is cut when the block ends.
-
-    Raises:
-        HandshakeRefused: the app did not accept it.
-    """
-    pairs = {"host": "test", **(headers or {})}
-    scope = {
-        "type": "websocket",
-        "asgi": _ASGI,
-        "http_version": "1.1",
-        "scheme": "ws",
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-        "query_string": query.encode(),
-        "headers": [(name.lower().encode(), value.encode()) for name, value in pairs.items()],
-        "client": ("127.0.0.1", 1),
-        "server": ("test", 80),
-        "subprotocols": list(subprotocols),
-        "state": {},
-        "extensions": {"websocket.http.response": {}},
-    }
-    client = Client(limit_seconds=limit_seconds)
-    async with beside(client._run(app, scope)):
-        try:
-            async with asyncio.timeout(limit_seconds):
-                await client._opened
-            yield client
-        finally:
-            client.cut()
-
-
-@asynccontextmanager
-async def connect(app: Any, **request: Any) -> AsyncIterator[Client]:
-    """Open a line to a started app and connect on it.
-
-    Args:
-        request: fields of the connect command (``token``, ``data``, ``name``, ``subs``), and the options of `line`.
-    Raises:
-        HandshakeRefused: the app did not accept the line.
-        Refused: connect was answered with an error.
-        Closed: connect ended the connection.
-    """
-    options = {key: request.pop(key) for key in ("path", "query", "headers", "limit_seconds") if key in request}
-    async with line(app, **options) as client:
-        await client.connect(**request)
-        yield client
+def _fail(answer: _Answer, closed: Closed) -> None:
+    if not answer.done():
+        answer.set_exception(closed)
+        answer.exception()  # looked at: a test that has stopped waiting is no error

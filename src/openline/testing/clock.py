@@ -43,6 +43,11 @@ class VirtualClock:
         """Give the unix time."""
         return self._wall_offset + self._now
 
+    @property
+    def waiting(self) -> int:
+        """How many calls are due some time."""
+        return sum(due.call is not None for _, _, due in self._calls)
+
     def call_later(self, seconds: float, call: Callable[[], None]) -> _Call:
         """Call once `advance` passes this moment."""
         due = _Call(call)

@@ -98,4 +98,4 @@ async def call(coroutine: Coroutine[Any, Any, Result], *, immediate: bool) -> Re
         result: Result = done.value
         return result
     coroutine.close()
-    raise ContractBroken(f"`immediate` is promised, yet {coroutine.__qualname__} suspended")
+    raise ContractBroken(f"`immediate` is promised, yet a call suspended: {coroutine!r}")

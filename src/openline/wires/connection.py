@@ -204,9 +204,10 @@ class Connection(asyncio.Protocol, ABC):
         """Give out what was read before a pause, then read on."""
         if self._parser is not None and self._held is not None and not self._is_paused:
             self._pass_on(self._parser, self._held)
-            self._read_on()
+            self.read_on()
 
-    def _read_on(self) -> None:
+    def read_on(self) -> None:
+        """Let the transport read, unless there is a reason not to."""
         if not self._is_paused and not self._is_deaf:
             self._transport.resume_reading()
 

@@ -1,0 +1,7 @@
+"""The servers of the other suite, for the JavaScript SDK."""
+
+from __future__ import annotations
+
+from tests.servers.conftest import running, server
+
+__all__ = ["running", "server"]

@@ -1,0 +1,13 @@
+// Tells each test's outcome as one line of JSON, for the Python side to report as its own.
+
+import { inspect } from "node:util";
+
+export default async function* report(events) {
+  for await (const { type, data } of events) {
+    if (type === "test:stderr" || type === "test:stdout") yield `${JSON.stringify({ output: data.message })}\n`;
+    if ((type !== "test:pass" && type !== "test:fail") || data.details?.type === "suite") continue;
+    const error = data.details?.error;
+    const failure = type === "test:fail" ? inspect(error?.cause ?? error) : null;
+    yield `${JSON.stringify({ name: data.name, failure, skipped: data.skip !== undefined })}\n`;
+  }
+}

@@ -1,0 +1,94 @@
+"""The program, and what the scenarios need beside it: more channels, a second hub, and a way to tell the server what to do.
+
+Everything under ``/control`` is for tests alone.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from openline import JWT, History, Hub, Limits, Session, UnsubscribeCode
+from tests.servers.program import SECRET, app, hub
+
+__all__ = ["app"]
+
+hall = hub.channel("hall:{name}", presence=True, join_leave=True, publish=True)
+brief = hub.channel("brief:{name}", history=History(size=3, seconds=300), publish=True)  # it forgets soon
+vault = hub.channel("vault:{name}", history=History(size=100, seconds=300), publish=True, protected=True)
+inbox = hub.channel("inbox:{user}", history=History(size=100, seconds=300), publish=True)  # the server subscribes
+
+#: A hub short of patience: it waits neither for late tokens nor for peers that do not answer a close.
+hasty = Hub(auth=JWT(secret=SECRET, anonymous=True), limits=Limits(expiry_grace_seconds=0, close_seconds=0.5))
+app.include_router(hasty.router, prefix="/hasty")
+flood = hasty.channel("flood:{name}")
+
+
+@hub.rpc("echo")
+async def echo(message: dict[str, Any]) -> dict[str, Any]:
+    """Give back what came."""
+    return message
+
+
+@hub.rpc("fail")
+async def fail() -> None:
+    """Fail, as an app with a fault does."""
+    raise RuntimeError("nobody's business")
+
+
+@hub.on_message
+async def answer(message: dict[str, Any], session: Session) -> None:
+    """Answer what is sent outside every channel."""
+    session.send({"heard": message})
+
+
+class Publish(BaseModel):
+    """What to publish."""
+
+    channel: str
+    data: Any
+    tags: dict[str, str] = {}
+
+
+class End(BaseModel):
+    """With which code to end something."""
+
+    code: int
+    reason: str
+
+
+@app.post("/control/publish")
+async def publish(order: Publish) -> dict[str, Any]:
+    """Publish to a channel of the program's hub."""
+    position = await hub.publish(order.channel, order.data, tags=order.tags)
+    return {"epoch": position.epoch, "offset": position.offset}
+
+
+@app.post("/control/flood/{name}")
+async def pour(name: str, kibibytes: int) -> int:
+    """Publish a large message to a channel of the hasty hub; tell how many sessions that has."""
+    await flood.publish("x" * 1024 * kibibytes, name=name)
+    return len(hasty.sessions)
+
+
+@app.post("/control/users/{user}/send")
+async def send(user: str, data: dict[str, Any]) -> None:
+    """Send a message to everything a user has open."""
+    await hub.user(user).send(data)
+
+
+@app.post("/control/users/{user}/subscribe/{channel}")
+async def subscribe(user: str, channel: str) -> None:
+    """Put a user into a channel."""
+    await hub.user(user).subscribe(channel)
+
+
+@app.post("/control/users/{user}/unsubscribe/{channel}")
+async def unsubscribe(user: str, channel: str, end: End) -> None:
+    """Take a user out of a channel."""
+    await hub.user(user).unsubscribe(channel, UnsubscribeCode(end.code, end.reason))
+
+
+@app.post("/control/users/{user}/disconnect")
+async def disconnect(user: str, end: End) -> None:
+    """Close everything a user has open."""
+    await hub.user(user).disconnect(end.code, end.reason)

@@ -1,0 +1,98 @@
+"""How payloads are wrapped for a wire: RFC 6455 frames, whole messages."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import CLIENT, OPEN, Protocol
+
+from openline import codes
+from openline.framing import MESSAGES, WEBSOCKET, Encoding, close_frame
+from openline.protocol.json import JSON
+from openline.protocol.protobuf import PROTOBUF
+
+
+def received(chunks: bytes) -> list[Frame]:
+    """Read a server's bytes as a client of another library does."""
+    client = Protocol(CLIENT, state=OPEN, max_size=None)
+    client.receive_data(chunks)
+    assert client.parser_exc is None
+    return [event for event in client.events_received() if isinstance(event, Frame)]
+
+
+class TestWebSocketFrames:
+    """What goes to the transport as it is."""
+
+    @pytest.mark.parametrize(
+        ("size", "head"),
+        [
+            (0, "8100"),
+            (1, "8101"),
+            (125, "817d"),
+            (126, "817e007e"),
+            (127, "817e007f"),
+            (65_535, "817effff"),
+            (65_536, "817f0000000000010000"),
+            (70_000, "817f0000000000011170"),
+        ],
+    )
+    def test_a_length_is_written_in_the_shortest_of_three_ways(self, size: int, head: str) -> None:
+        """Seven bits up to 125, then sixteen, from 65,536 on sixty-four; the payload follows unmasked."""
+        payload = b"x" * size
+        assert WEBSOCKET.wrap(payload, binary=False) == bytes.fromhex(head) + payload
+
+    @pytest.mark.parametrize(("binary", "opcode"), [(False, Opcode.TEXT), (True, Opcode.BINARY)])
+    def test_text_and_binary_differ_in_the_opcode(self, binary: bool, opcode: Opcode) -> None:
+        """Everything else is the same; each frame is a whole message."""
+        [frame] = received(WEBSOCKET.wrap(b"{}", binary=binary))
+        assert frame == Frame(opcode, b"{}", fin=True)
+
+    @given(st.lists(st.binary(max_size=300), min_size=1, max_size=5), st.booleans())
+    def test_frames_follow_each_other(self, payloads: list[bytes], binary: bool) -> None:
+        """Chunks are whole, so any two can stand side by side in one write."""
+        chunks = b"".join(WEBSOCKET.wrap(payload, binary=binary) for payload in payloads)
+        assert [bytes(frame.data) for frame in received(chunks)] == payloads
+
+    @pytest.mark.parametrize("code", codes.DISCONNECTS, ids=lambda code: str(code.number))
+    def test_a_close_frame_says_code_and_reason(self, code: codes.DisconnectCode) -> None:
+        """A client reads both back."""
+        [frame] = received(close_frame(code.number, code.reason))
+        assert frame.opcode is Opcode.CLOSE
+        assert Close.parse(frame.data) == Close(code.number, code.reason)
+
+    def test_the_longest_reason_fills_a_control_frame(self) -> None:
+        """125 bytes: two for the code, the rest for the reason."""
+        frame = close_frame(4000, "ü" * 61 + "x")
+        assert frame[:2] == bytes((0x88, 125))
+        assert len(frame) == 127
+
+
+class TestWholeMessages:
+    """What a server below frames by itself."""
+
+    @pytest.mark.parametrize("binary", [False, True])
+    def test_a_payload_stays_what_it_is(self, binary: bool) -> None:
+        """Not even copied."""
+        payload = b"x" * 300
+        assert MESSAGES.wrap(payload, binary=binary) is payload
+
+
+class TestEncoding:
+    """A codec and a framing together."""
+
+    def test_messages_are_joined_before_they_are_framed(self) -> None:
+        """One frame for a batch: lines in JSON, lengths in Protobuf."""
+        lines = [b'{"id":1}', b"{}"]
+        assert Encoding(JSON, WEBSOCKET).wrap(lines) == b'\x81\x0b{"id":1}\n{}'
+        assert Encoding(PROTOBUF, WEBSOCKET).wrap([b"\x02\x08\x01", b"\x00"]) == b"\x82\x04\x02\x08\x01\x00"
+        assert Encoding(JSON, MESSAGES).wrap(lines) == b'{"id":1}\n{}'
+
+    def test_each_encoding_is_its_own(self) -> None:
+        """They are compared by identity: a key in the hot path, made once per kind of wire."""
+        assert Encoding(JSON, WEBSOCKET) != Encoding(JSON, WEBSOCKET)
+
+    def test_an_encoding_shows_what_it_is_made_of(self) -> None:
+        """In a log one sees the codec and the kind of wire."""
+        assert repr(Encoding(PROTOBUF, WEBSOCKET)) == "Encoding(protobuf, WebSocketFrames)"

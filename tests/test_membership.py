@@ -1,0 +1,204 @@
+"""Entering and leaving a channel, with a broker that waits: each race has its test."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from openline.brokers.memory import MemoryBroker
+from openline.options import ChannelOptions, History
+from tests.engine import KEPT, Engine, RecordingWire, running, send
+from tests.remote_broker import RemoteBroker
+
+PRESENT = ChannelOptions(history=History(size=100, seconds=300), presence=True, join_leave=True)
+
+
+def remote() -> RemoteBroker:
+    """A broker on a network."""
+    return RemoteBroker(MemoryBroker())
+
+
+def reply(wire: RecordingWire, identifier: int) -> dict[str, Any]:
+    """Give the reply to a command."""
+    return next(message for message in wire.messages() if message.get("id") == identifier)
+
+
+async def test_published_while_history_is_read_is_in_the_reply() -> None:
+    """What arrives between the reading and going live is in the reply, and not pushed again."""
+    broker = remote()
+    async with running(KEPT, broker=broker) as engine:
+        wire, session = engine.client()
+        await engine.settle()
+        await engine.publish("a", 1)
+
+        async def meanwhile() -> None:
+            broker.after_history = lambda: asyncio.sleep(0)
+            await engine.publish("a", 2)
+
+        broker.after_history = meanwhile
+        send(session, id=5, subscribe={"channel": "a", "recover": True})
+        await engine.settle()
+        await engine.publish("a", 3)
+        await engine.settle()
+        recovered = [publication["data"] for publication in reply(wire, 5)["subscribe"]["publications"]]
+        assert recovered == [1, 2]
+        assert wire.publications("a") == [3]
+
+
+async def test_a_reply_that_covers_what_is_still_on_its_way() -> None:
+    """History may know of more than has arrived: the late arrivals are dropped for the newcomer, not for the others."""
+    broker = remote()
+    async with running(KEPT, broker=broker) as engine:
+        early, _ = engine.client("a")
+        await engine.settle()
+        broker.holding = True
+        await engine.publish("a", 1, 2)
+        late, session = engine.client()
+        await engine.settle()
+        send(session, id=5, subscribe={"channel": "a", "recover": True})
+        await engine.settle()
+        broker.holding = False
+        broker.release()
+        await engine.publish("a", 3)
+        await engine.settle()
+        assert [p["data"] for p in reply(late, 5)["subscribe"]["publications"]] == [1, 2]
+        assert late.publications("a") == [3]
+        assert early.publications("a") == [1, 2, 3]
+
+
+async def test_without_recovery_the_position_covers_the_tail() -> None:
+    """A plain subscribe starts where the stream stands when the reply is made, not when history was read."""
+    broker = remote()
+    async with running(KEPT, broker=broker) as engine:
+        wire, session = engine.client()
+        await engine.settle()
+
+        async def meanwhile() -> None:
+            broker.after_history = lambda: asyncio.sleep(0)
+            await engine.publish("a", 1)
+
+        broker.after_history = meanwhile
+        send(session, id=5, subscribe={"channel": "a"})
+        await engine.settle()
+        assert reply(wire, 5)["subscribe"]["offset"] == 1
+        assert wire.publications("a") == []
+
+
+async def test_a_client_that_goes_while_it_joins_leaves_nothing() -> None:
+    """No topic, no presence and no following stays behind a connection that was lost half-way."""
+    broker = remote()
+    async with running(PRESENT, broker=broker) as engine:
+        _, session = engine.client()
+        await engine.settle()
+
+        async def meanwhile() -> None:
+            session.closed(1006, "")
+
+        broker.before_history = meanwhile
+        send(session, id=5, subscribe={"channel": "a"})
+        await engine.settle()
+        assert await engine.node.presence.members("a") == {}
+        assert engine.node.topic("a") is None
+        assert not engine.node.sessions
+
+
+async def test_a_broker_that_fails_in_the_middle_of_a_subscribe_ends_the_connection() -> None:
+    """3004: the client comes back and tries again, and nothing half-done stays."""
+    broker = remote()
+    async with running(PRESENT, broker=broker) as engine:
+        wire, session = engine.client()
+        await engine.settle()
+
+        async def meanwhile() -> None:
+            broker.before_history = lambda: asyncio.sleep(0)
+            broker.away = True
+            await broker.publish("b", b"1", history=None)
+
+        broker.before_history = meanwhile
+        send(session, id=5, subscribe={"channel": "a"})
+        await engine.settle()
+        assert wire.close_code == 3004
+        assert engine.node.topic("a") is None
+        assert await engine.node.presence.members("a") == {}
+
+
+async def test_whoever_hears_of_a_join_finds_it_in_presence() -> None:
+    """Presence comes before the announcement, and goes before the farewell."""
+    async with running(PRESENT, broker=remote()) as engine:
+        watcher, watching = engine.client()
+        await engine.settle()
+        send(watching, id=5, subscribe={"channel": "a", "join_leave": True})
+        await engine.settle()
+        seen: list[int] = []
+        watcher.on_write = lambda: seen.append(_members(engine))
+        _, other = engine.client("a")
+        await engine.settle()
+        other.closed(1006, "")
+        await engine.settle()
+        kinds = [next(iter(m["push"].keys() - {"channel"})) for m in watcher.messages() if "push" in m]
+        assert kinds == ["join", "join", "leave"]
+        assert seen[-2:] == [2, 1]
+
+
+def _members(engine: Engine) -> int:
+    work = engine.node.presence.members("a")
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return len(done.value)
+    raise AssertionError("memory presence waited")
+
+
+async def test_leaving_and_coming_back_while_the_broker_is_slow() -> None:
+    """A late unfollow does not undo the follow of one who came meanwhile."""
+    async with running(KEPT, broker=remote()) as engine:
+        wire, session = engine.client("a")
+        await engine.settle()
+        session.receive(b'{"id":8,"unsubscribe":{"channel":"a"}}\n{"id":9,"subscribe":{"channel":"a"}}')
+        await engine.settle()
+        await engine.publish("a", 1)
+        await engine.settle()
+        assert wire.publications("a") == [1]
+
+
+async def test_two_join_at_once() -> None:
+    """Joins of two sessions into a new topic interleave, and both get all that comes after."""
+    async with running(KEPT, broker=remote()) as engine:
+        wires = [engine.client("a")[0] for _ in range(5)]
+        await engine.settle()
+        await engine.publish("a", 1)
+        await engine.settle()
+        assert [wire.publications("a") for wire in wires] == [[1]] * 5
+
+
+async def test_subscribing_twice_at_once_is_refused_once() -> None:
+    """While one subscribe is under way a second one, by the server, is an error; the first goes on."""
+    async with running(KEPT, broker=remote()) as engine:
+        wire, session = engine.client()
+        await engine.settle()
+        session.receive(b'{"id":8,"subscribe":{"channel":"a"}}\n{"id":9,"subscribe":{"channel":"a"}}')
+        await engine.settle()
+        assert "subscribe" in reply(wire, 8)
+        assert reply(wire, 9)["error"]["code"] == 105
+        assert session.channels == {"a"}
+
+
+async def test_a_newcomer_of_a_new_epoch_shows_the_others_that_their_stream_is_lost() -> None:
+    """Whoever joins learns first that a stream began anew; those who stood in the old one are told at once."""
+    broker = remote()
+    async with running(KEPT, broker=broker) as engine:
+        early, _ = engine.client("a")
+        await engine.settle()
+        await engine.publish("a", 1)
+        await engine.settle()
+        broker.inner = MemoryBroker()
+        await broker.inner.start(broker._arrive)
+        late, session = engine.client()
+        await engine.settle()
+        await broker.inner.follow("a")
+        send(session, id=5, subscribe={"channel": "a"})
+        await engine.settle()
+        await engine.publish("a", 2)
+        await engine.settle()
+        assert early.messages()[-1]["push"]["unsubscribe"]["code"] == 2500
+        assert late.publications("a") == [2]

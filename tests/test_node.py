@@ -1,0 +1,158 @@
+"""This process in the cluster: healing, life and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from openline import node as node_module
+from openline.brokers.memory import MemoryBroker
+from openline.errors import HubNotStarted, PayloadTooBig
+from openline.options import ChannelOptions, Heartbeat, History, Limits
+from openline.presence.memory import MemoryPresence
+from openline.publication import Publication
+from openline.testing import VirtualClock
+from tests.engine import KEPT, PLAIN, running, send
+from tests.remote_broker import RemoteBroker
+
+
+async def test_a_lost_message_is_healed_before_anything_newer() -> None:
+    """A message that the broker failed to carry comes from history, in its place, and nobody notices."""
+    broker = RemoteBroker(MemoryBroker())
+    async with running(KEPT, broker=broker) as engine:
+        wire, _ = engine.client("a")
+        await engine.settle()
+        broker.lose = lambda message: isinstance(message, Publication) and message.data == b"2"
+        await engine.publish("a", 1, 2, 3)
+        await engine.settle()
+        assert wire.publications("a") == [1, 2, 3]
+        assert engine.node.counters.gaps_healed == 1
+
+
+async def test_healing_against_live() -> None:
+    """What is published while a gap is being healed waits for it, and comes once."""
+    broker = RemoteBroker(MemoryBroker())
+    async with running(KEPT, broker=broker) as engine:
+        wire, _ = engine.client("a")
+        await engine.settle()
+
+        async def meanwhile() -> None:
+            broker.before_history = broker.after_history = lambda: asyncio.sleep(0)
+            await engine.publish("a", 4, 5)
+
+        broker.lose = lambda message: isinstance(message, Publication) and message.data in (b"1", b"2")
+        broker.after_history = meanwhile
+        await engine.publish("a", 1, 2, 3)
+        await engine.settle()
+        assert wire.publications("a") == [1, 2, 3, 4, 5]
+
+
+async def test_one_joins_while_a_gap_is_healed() -> None:
+    """A newcomer during healing gets everything after its reply, and nothing twice."""
+    broker = RemoteBroker(MemoryBroker())
+    async with running(KEPT, broker=broker) as engine:
+        early, _ = engine.client("a")
+        late, session = engine.client()
+        await engine.settle()
+        broker.lose = lambda message: isinstance(message, Publication) and message.data == b"1"
+        await engine.publish("a", 1)
+        await engine.publish("a", 2)
+        send(session, id=5, subscribe={"channel": "a", "recover": True})
+        await engine.settle()
+        await engine.publish("a", 3)
+        await engine.settle()
+        reply = next(message for message in late.messages() if message.get("id") == 5)
+        got = [p["data"] for p in reply["subscribe"].get("publications", ())] + late.publications("a")
+        assert got == [1, 2, 3]
+        assert early.publications("a") == [1, 2, 3]
+
+
+async def test_a_gap_that_history_lost_is_told() -> None:
+    """Subscribers of a topic that missed what is gone are told 2500, and counted."""
+    broker = RemoteBroker(MemoryBroker())
+    options = ChannelOptions(history=History(size=1, seconds=300))
+    async with running(options, broker=broker) as engine:
+        wire, session = engine.client("a")
+        await engine.settle()
+        broker.lose = lambda message: isinstance(message, Publication) and message.data in (b"1", b"2")
+        await engine.publish("a", 1, 2, 3)
+        await engine.settle()
+        assert wire.publications("a") == []
+        assert wire.messages()[-1]["push"]["unsubscribe"]["code"] == 2500
+        assert session.channels == frozenset()
+        assert engine.node.counters.gaps_lost == 1
+        assert engine.node.topic("a") is None
+
+
+async def test_healing_waits_for_a_broker_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the broker is away subscribers stay; the gap is healed when it is back."""
+    monkeypatch.setattr(node_module, "HEAL_RETRY_SECONDS", 0)
+    broker = RemoteBroker(MemoryBroker())
+    async with running(KEPT, broker=broker) as engine:
+        wire, _ = engine.client("a")
+        await engine.settle()
+        broker.lose = lambda message: isinstance(message, Publication) and message.data == b"1"
+        await engine.publish("a", 1, 2)
+        broker.away = True
+        await engine.settle()
+        assert wire.publications("a") == []
+        broker.away = False
+        await engine.settle()
+        assert wire.publications("a") == [1, 2]
+
+
+async def test_stopping_closes_every_session_with_3001() -> None:
+    """A node that stops says so to all, and keeps none."""
+    async with running(PLAIN) as engine:
+        wires = [engine.client("a")[0] for _ in range(3)]
+        node = engine.node
+    assert [wire.close_code for wire in wires] == [3001] * 3
+    assert not node.sessions
+    assert not node.started
+
+
+async def test_nothing_is_left_of_one_who_went() -> None:
+    """Session, user, topic and following go with the connection."""
+    async with running(KEPT) as engine:
+        _, session = engine.client("a", "b")
+        assert engine.node.sessions_of("u") == (session,)
+        session.closed(1006, "")
+        assert not engine.node.sessions
+        assert engine.node.sessions_of("u") == ()
+        assert engine.node.topic("a") is None
+
+
+async def test_publishing_before_the_start_is_an_error() -> None:
+    """A publication that nobody could get is not accepted in silence."""
+    node = node_module.Node(
+        MemoryBroker(), MemoryPresence(), limits=Limits(), heartbeat=Heartbeat(), clock=VirtualClock()
+    )
+    with pytest.raises(HubNotStarted, match="not running"):
+        await node.publish("a", b"1", PLAIN)
+
+
+async def test_a_payload_beyond_the_limit_is_refused() -> None:
+    """The error names both numbers, and nothing is sent."""
+    async with running(PLAIN, limits=Limits(message_bytes=10)) as engine:
+        wire, _ = engine.client("a")
+        with pytest.raises(PayloadTooBig, match="11 bytes exceeds the limit of 10"):
+            await engine.node.publish("a", b"x" * 11, PLAIN)
+        await engine.settle()
+        assert wire.publications("a") == []
+
+
+async def test_a_task_that_fails_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """No task dies in silence, and none takes the node with it."""
+
+    async def fail() -> None:
+        raise RuntimeError("as the test wants")
+
+    async with running(PLAIN) as engine:
+        engine.node.spawn(fail())
+        await engine.settle()
+        wire, _ = engine.client("a")
+        await engine.publish("a", 1)
+        await engine.settle()
+        assert wire.publications("a") == [1]
+    assert "as the test wants" in caplog.text

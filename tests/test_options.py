@@ -1,0 +1,97 @@
+"""Options are frozen values that are right from the moment they are made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from openline.errors import DeclarationError
+from openline.options import ChannelOptions, Heartbeat, History, Limits
+
+OPTIONS = (History, Limits, Heartbeat, ChannelOptions)
+
+#: The least that each field takes.
+LEAST: dict[type[msgspec.Struct], dict[str, float]] = {
+    History: {"size": 1, "seconds": 0.001},
+    Limits: {"expiry_grace_seconds": 0} | {name: 0.001 for name in Limits.__struct_fields__ if "grace" not in name},
+    Heartbeat: {"ping_seconds": 1},
+}
+
+
+@pytest.mark.parametrize("kind", OPTIONS, ids=lambda kind: kind.__name__)
+def test_defaults_are_taken(kind: type[msgspec.Struct]) -> None:
+    """Everything has a default, and the defaults go together."""
+    assert kind() == kind()
+
+
+@pytest.mark.parametrize("kind", OPTIONS, ids=lambda kind: kind.__name__)
+def test_options_do_not_change(kind: type[msgspec.Struct]) -> None:
+    """A value can be shared by every channel that uses it."""
+    options = kind()
+    with pytest.raises(AttributeError):
+        setattr(options, kind.__struct_fields__[0], 7)
+    assert hash(options) == hash(kind())
+
+
+@pytest.mark.parametrize("kind", OPTIONS, ids=lambda kind: kind.__name__)
+def test_options_are_given_by_name(kind: type[msgspec.Struct]) -> None:
+    """A bare number says nothing to who reads the call."""
+    with pytest.raises(TypeError):
+        kind(7)
+
+
+def test_equal_options_are_equal_and_show_what_they_are() -> None:
+    """They compare by value and print as they are written."""
+    assert History(size=7) == History(size=7)
+    assert History(size=7) != History(size=8)
+    assert "size=7" in repr(History(size=7))
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "least"),
+    [(kind, field, least) for kind, fields in LEAST.items() for field, least in fields.items()],
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "__name__", ""),
+)
+def test_a_value_below_the_least_is_refused_by_name(kind: type[msgspec.Struct], field: str, least: float) -> None:
+    """The message names the field, the value and the limit."""
+    for wrong in (least - 1, -1, float("nan")):
+        with pytest.raises(DeclarationError) as refused:
+            kind(**{field: wrong})
+        assert f"{kind.__name__}.{field} is {wrong!r}" in str(refused.value)
+        assert str(least) in str(refused.value)
+
+
+def test_a_streams_memory_outlives_its_publications() -> None:
+    """Otherwise positions would be forgotten while there is something to recover by them."""
+    assert History(seconds=60, meta_seconds=60).meta_seconds == 60
+    with pytest.raises(DeclarationError, match="meta_seconds"):
+        History(seconds=60, meta_seconds=59)
+
+
+@pytest.mark.parametrize("pong_seconds", [0, -1, 5, 6])
+def test_an_answer_is_due_before_the_next_ping(pong_seconds: float) -> None:
+    """Else two pings would be unanswered at once, and nobody knew to which one a pong belongs."""
+    with pytest.raises(DeclarationError, match="pong_seconds"):
+        Heartbeat(ping_seconds=5, pong_seconds=pong_seconds)
+    assert Heartbeat(ping_seconds=5, pong_seconds=4.9).pong_seconds == 4.9
+
+
+def test_clients_are_told_whole_seconds_between_pings() -> None:
+    """On the wire the interval is an integer."""
+    broken: Any = 2.5
+    with pytest.raises(DeclarationError, match="whole seconds"):
+        Heartbeat(ping_seconds=broken, pong_seconds=1)
+
+
+def test_the_limits_are_those_of_the_reference() -> None:
+    """What a client of any Centrifuge server expects, it finds here."""
+    limits = Limits()
+    assert limits.message_bytes == 64 * 1024
+    assert limits.outbox_bytes == 1024 * 1024
+    assert limits.channels == 128
+    assert limits.name_length == 255
+    assert limits.recovery_publications == limits.history_publications == 300
+    assert limits.expiry_grace_seconds == 25
+    assert Heartbeat() == Heartbeat(ping_seconds=25, pong_seconds=10)

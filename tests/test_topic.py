@@ -1,0 +1,319 @@
+"""One live channel: positions, gaps, who is in, and batches."""
+
+from __future__ import annotations
+
+from openline import codes
+from openline.brokers.base import Page
+from openline.codes import DisconnectCode, UnsubscribeCode
+from openline.outbox import Outbox
+from openline.publication import Arrival, ClientInfo, Position, Publication
+from openline.subscription import AHEAD, LEFT, Subscription
+from openline.topic import BATCH_BYTES, Entered, Topic
+from tests.engine import KEPT, PLAIN, RecordingWire
+
+
+class Listener:
+    """A subscriber that writes down what becomes of it."""
+
+    def __init__(self, name: str) -> None:
+        self.id = name
+        self.wire = RecordingWire()
+        self.outbox = Outbox(self.wire, 1_000_000, lambda box: None)
+        self.ended: DisconnectCode | None = None
+        self.lost: UnsubscribeCode | None = None
+
+    def end(self, code: DisconnectCode) -> None:
+        """Write down the end."""
+        self.ended = code
+
+    def lose(self, subscription: Subscription, code: UnsubscribeCode) -> None:
+        """Write down the loss."""
+        self.lost = code
+
+    def data(self, channel: str = "a") -> list[object]:
+        """What was pushed so far."""
+        self.outbox.flush()
+        return self.wire.publications(channel)
+
+
+def publication(offset: int, *, previous: int | None = None, epoch: str = "e") -> Publication:
+    """A publication whose data is its offset."""
+    return Publication(b"%d" % offset, offset, offset - 1 if previous is None else previous, epoch)
+
+
+def join(topic: Topic, listener: Listener, position: Position = Position.NONE) -> Subscription:
+    """Put a listener into a topic."""
+    info = ClientInfo("", listener.id)
+    subscription = Subscription(topic.channel, listener, info, join_leave=False)
+    topic.join(subscription, position)
+    return subscription
+
+
+def kept(offset: int = 0) -> Topic:
+    """A topic with history that stands at an offset."""
+    topic = Topic("a", KEPT)
+    topic.position = Position("e", offset)
+    return topic
+
+
+def drain(topic: Topic) -> None:
+    """Deliver everything."""
+    while topic.waiting:
+        topic.run(100)
+
+
+def test_publications_enter_in_the_order_of_their_offsets() -> None:
+    """Each is the successor of the one before, and the topic stands at the last."""
+    topic, listener = kept(), Listener("1")
+    join(topic, listener, Position("e", 0))
+    assert [topic.enter(publication(offset)) for offset in (1, 2, 3)] == [Entered.TAKEN] * 3
+    drain(topic)
+    assert listener.data() == [1, 2, 3]
+    assert topic.position == Position("e", 3)
+
+
+def test_offsets_need_not_count_by_one() -> None:
+    """Continuity is by the predecessor each names: some engines share one sequence among channels."""
+    topic, listener = kept(), Listener("1")
+    join(topic, listener, Position("e", 0))
+    topic.enter(publication(7, previous=0))
+    topic.enter(publication(12, previous=7))
+    drain(topic)
+    assert listener.data() == [7, 12]
+
+
+def test_what_was_there_before_is_dropped() -> None:
+    """A message that arrives twice is delivered once."""
+    topic, listener = kept(), Listener("1")
+    join(topic, listener, Position("e", 0))
+    topic.enter(publication(1))
+    assert topic.enter(publication(1)) is Entered.KNOWN
+    drain(topic)
+    assert listener.data() == [1]
+
+
+def test_a_gap_holds_everything_newer_back() -> None:
+    """Nothing newer is delivered before what is missing."""
+    topic, listener = kept(), Listener("1")
+    join(topic, listener, Position("e", 0))
+    topic.enter(publication(1))
+    assert topic.enter(publication(3)) is Entered.GAP
+    assert topic.enter(publication(4)) is Entered.HELD
+    drain(topic)
+    assert listener.data() == [1]
+
+
+def test_history_heals_a_gap_in_order() -> None:
+    """What was missing comes first, then what was held back; what is in both counts once."""
+    topic, listener = kept(), Listener("1")
+    join(topic, listener, Position("e", 0))
+    for offset in (1, 3, 4):
+        topic.enter(publication(offset))
+    assert topic.heal(Page([publication(2), publication(3)], Position("e", 3)))
+    drain(topic)
+    assert listener.data() == [1, 2, 3, 4]
+    assert listener.lost is None
+
+
+def test_a_second_gap_among_what_was_held_asks_again() -> None:
+    """Healing goes on until nothing is missing."""
+    topic, listener = kept(), Listener("1")
+    join(topic, listener, Position("e", 0))
+    for offset in (2, 5, 6):
+        topic.enter(publication(offset))
+    topic.heal(Page([publication(1), publication(2)], Position("e", 2)))
+    assert topic.healing
+    topic.heal(Page([publication(3), publication(4), publication(5)], Position("e", 5)))
+    assert not topic.healing
+    drain(topic)
+    assert listener.data() == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_gap_beyond_history_is_told() -> None:
+    """Where history no longer holds what was missed, every subscriber hears of it and none gets a part."""
+    topic, listener = kept(), Listener("1")
+    join(topic, listener, Position("e", 0))
+    topic.enter(publication(9))
+    assert not topic.heal(Page([publication(8), publication(9)], Position("e", 9)))
+    drain(topic)
+    assert listener.data() == []
+    assert listener.lost == codes.UNSUBSCRIBED_INSUFFICIENT_STATE
+    assert topic.position == Position("e", 9)
+
+
+def test_a_new_epoch_is_a_gap_that_cannot_be_healed() -> None:
+    """A stream that was lost is another stream, whatever its offsets."""
+    topic, listener = kept(5), Listener("1")
+    join(topic, listener, Position("e", 5))
+    assert topic.enter(publication(6, epoch="f")) is Entered.GAP
+    assert not topic.heal(Page([publication(6, epoch="f")], Position("f", 6)))
+    assert listener.lost == codes.UNSUBSCRIBED_INSUFFICIENT_STATE
+
+
+def test_a_newcomer_needs_nothing_its_reply_covered() -> None:
+    """What entered before a subscription went live is not in its batch, though it is in the others'."""
+    topic, early, late = kept(), Listener("1"), Listener("2")
+    join(topic, early, Position("e", 0))
+    topic.enter(publication(1))
+    topic.enter(publication(2))
+    join(topic, late, Position("e", 2))
+    topic.enter(publication(3))
+    drain(topic)
+    assert early.data() == [1, 2, 3]
+    assert late.data() == [3]
+
+
+def test_a_newcomer_ahead_of_the_topic_waits_for_it() -> None:
+    """A reply that covered what has not arrived yet is not repeated when it does."""
+    topic, early, late = kept(), Listener("1"), Listener("2")
+    join(topic, early, Position("e", 0))
+    topic.enter(publication(1))
+    subscription = join(topic, late, Position("e", 3))
+    assert subscription.covered == AHEAD
+    for offset in (2, 3, 4):
+        topic.enter(publication(offset))
+    drain(topic)
+    assert early.data() == [1, 2, 3, 4]
+    assert late.data() == [4]
+    assert subscription.covered < AHEAD
+
+
+def test_one_ahead_is_told_of_arrivals_all_the_same() -> None:
+    """Joins have no offset: a subscriber ahead in positions misses none of them."""
+    topic, late = Topic("a", KEPT), Listener("2")
+    topic.position = Position("e", 0)
+    subscription = Subscription("a", late, ClientInfo("", "2"), join_leave=True)
+    topic.join(subscription, Position("e", 5))
+    topic.enter(Arrival(ClientInfo("u", "3"), joined=True))
+    drain(topic)
+    late.outbox.flush()
+    assert [message["push"]["join"]["info"]["client"] for message in late.wire.messages()] == ["3"]
+
+
+def test_joins_go_to_those_who_asked() -> None:
+    """Of two subscribers in one batch only the one with the wish gets the join, both get the publication."""
+    topic, asked, silent = Topic("a", PLAIN), Listener("1"), Listener("2")
+    topic.join(Subscription("a", asked, ClientInfo("", "1"), join_leave=True), Position.NONE)
+    join(topic, silent)
+    topic.enter(Arrival(ClientInfo("u", "3"), joined=True))
+    topic.enter(Publication(b"1"))
+    drain(topic)
+    assert (asked.data(), silent.data()) == ([1], [1])
+    assert len(asked.wire.messages()) == 2
+    assert len(silent.wire.messages()) == 1
+
+
+def test_nobody_gets_anything_after_leaving() -> None:
+    """A subscription that ended is passed by, also by what had entered before."""
+    topic, listener = Topic("a", PLAIN), Listener("1")
+    subscription = join(topic, listener)
+    topic.enter(Publication(b"1"))
+    topic.leave(subscription)
+    drain(topic)
+    assert subscription.covered == LEFT
+    assert listener.data() == []
+
+
+def test_leaving_does_not_end_a_newer_subscription_of_the_same_session() -> None:
+    """An old subscription that is ended late leaves the one that took its place alone."""
+    topic, listener = Topic("a", PLAIN), Listener("1")
+    old = join(topic, listener)
+    new = join(topic, listener)
+    topic.leave(old)
+    assert topic.subscriptions == {"1": new}
+
+
+def test_leave_during_a_sliced_fanout() -> None:
+    """One who leaves between two slices gets nothing of the batch that is under way."""
+    topic = Topic("a", PLAIN)
+    listeners = [Listener(str(number)) for number in range(4)]
+    subscriptions = [join(topic, listener) for listener in listeners]
+    topic.enter(Publication(b"1"))
+    topic.run(2)
+    topic.leave(subscriptions[3])
+    drain(topic)
+    assert [listener.data() for listener in listeners] == [[1], [1], [1], []]
+
+
+def test_join_during_a_sliced_fanout() -> None:
+    """One who joins between two slices gets nothing of the batch under way, and all of the next."""
+    topic = kept()
+    listeners = [Listener(str(number)) for number in range(3)]
+    for listener in listeners:
+        join(topic, listener, Position("e", 0))
+    topic.enter(publication(1))
+    topic.run(2)
+    newcomer = Listener("new")
+    join(topic, newcomer, Position("e", 1))
+    topic.enter(publication(2))
+    drain(topic)
+    assert [listener.data() for listener in listeners] == [[1, 2]] * 3
+    assert newcomer.data() == [2]
+
+
+def test_a_batch_behind_a_running_one_waits() -> None:
+    """What arrives during a fan-out is the next batch: nobody gets it before the first is through."""
+    topic = kept()
+    listeners = [Listener(str(number)) for number in range(4)]
+    for listener in listeners:
+        join(topic, listener, Position("e", 0))
+    topic.enter(publication(1))
+    topic.run(2)
+    topic.enter(publication(2))
+    topic.run(2)
+    assert [listener.data() for listener in listeners] == [[1]] * 4
+    drain(topic)
+    assert [listener.data() for listener in listeners] == [[1, 2]] * 4
+
+
+def test_a_full_outbox_inside_the_loop_ends_only_its_owner() -> None:
+    """Who is too slow is closed after the loop with 3008; the others get their bytes."""
+    topic = Topic("a", PLAIN)
+    slow, others = Listener("slow"), [Listener(str(number)) for number in range(2)]
+    slow.outbox = Outbox(slow.wire, 10, lambda box: None)
+    slow.outbox.offer(b"x" * 10)
+    join(topic, slow)
+    for other in others:
+        join(topic, other)
+    topic.enter(Publication(b"1"))
+    drain(topic)
+    assert slow.ended == codes.CLOSED_SLOW
+    assert [other.data() for other in others] == [[1], [1]]
+
+
+def test_a_batch_is_sealed_before_it_grows_too_large() -> None:
+    """Much that arrives in one turn leaves in several frames, in order."""
+    topic, listener = Topic("a", PLAIN), Listener("1")
+    join(topic, listener)
+    body = b'"' + b"x" * (BATCH_BYTES // 3) + b'"'
+    for _ in range(8):
+        topic.enter(Publication(body))
+    drain(topic)
+    assert len(listener.data()) == 8
+    assert len(listener.wire.chunks) == 4
+    assert max(map(len, listener.wire.chunks)) < 2 * BATCH_BYTES
+
+
+def test_a_message_is_encoded_once_for_all() -> None:
+    """Subscribers of one audience are given the very same bytes object."""
+    topic = Topic("a", PLAIN)
+    listeners = [Listener(str(number)) for number in range(3)]
+    for listener in listeners:
+        join(topic, listener)
+    topic.enter(Publication(b"1"))
+    topic.enter(Publication(b"2"))
+    drain(topic)
+    for listener in listeners:
+        listener.outbox.flush()
+    assert len({id(listener.wire.chunks[0]) for listener in listeners}) == 1
+
+
+def test_the_tail_is_kept_only_while_somebody_joins() -> None:
+    """What arrives between reading history and going live is remembered, and then let go."""
+    topic = kept()
+    topic.begin_join()
+    topic.enter(publication(1))
+    assert topic.tail == [publication(1)]
+    topic.end_join()
+    assert topic.tail == []
+    assert topic.deserted

@@ -1,0 +1,115 @@
+"""The end of the turn: what was published and answered together leaves together."""
+
+from __future__ import annotations
+
+import asyncio
+
+from openline.turn import SLICE
+from tests.engine import KEPT, PLAIN, running, send
+
+
+async def test_a_turn_is_one_write_per_client() -> None:
+    """Replies and everything published in one turn leave in one write, the subscribe reply first."""
+    async with running(KEPT) as engine:
+        wire, _ = engine.client("a")
+        await engine.publish("a", 1, 2, 3)
+        assert wire.writes == 0
+        await engine.settle()
+        assert wire.writes == 1
+        assert wire.publications("a") == [1, 2, 3]
+        assert [next(iter(message)) for message in wire.messages()][:2] == ["id", "id"]
+
+
+async def test_publications_of_one_turn_share_a_frame() -> None:
+    """A batch is joined once: three publications are one chunk."""
+    async with running(PLAIN) as engine:
+        wire, _ = engine.client("a")
+        await engine.settle()
+        wire.chunks.clear()
+        await engine.publish("a", 1, 2, 3)
+        await engine.settle()
+        assert len(wire.chunks) == 1
+
+
+async def test_an_idle_node_adds_no_delay() -> None:
+    """What is published leaves before the loop goes round twice."""
+    async with running(PLAIN) as engine:
+        wire, _ = engine.client("a")
+        await engine.settle()
+        await engine.publish("a", 1)
+        await asyncio.sleep(0)
+        assert wire.publications("a") == [1]
+
+
+async def test_a_large_topic_lets_others_through() -> None:
+    """A fan-out to many is cut into slices; a small topic is served between them."""
+    async with running(PLAIN) as engine:
+        many = [engine.client("large")[0] for _ in range(3 * SLICE)]
+        few, _ = engine.client("small")
+        await engine.settle()
+        await engine.publish("large", 1)
+        await asyncio.sleep(0)
+        served = sum(bool(wire.publications("large")) for wire in many)
+        assert served == SLICE
+        await engine.publish("small", 2)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert few.publications("small") == [2]
+        assert not all(wire.publications("large") for wire in many)
+        await engine.settle()
+        assert all(wire.publications("large") == [1] for wire in many)
+
+
+async def test_what_arrives_during_a_fanout_is_one_batch_after_it() -> None:
+    """The busier the node, the larger the batch: everything published meanwhile goes in one frame."""
+    async with running(PLAIN) as engine:
+        many = [engine.client("large")[0] for _ in range(2 * SLICE)]
+        await engine.settle()
+        for wire in many:
+            wire.chunks.clear()
+        await engine.publish("large", 1)
+        await asyncio.sleep(0)
+        await engine.publish("large", 2)
+        await engine.publish("large", 3)
+        await engine.settle()
+        assert all(wire.publications("large") == [1, 2, 3] for wire in many)
+        assert {len(wire.chunks) for wire in many} == {2}
+
+
+async def test_a_subscribe_reply_is_ahead_of_its_publications() -> None:
+    """Publishing and subscribing in one turn: whatever the client gets live comes behind its reply."""
+    async with running(KEPT) as engine:
+        _, publisher = engine.client()
+        wire, session = engine.client()
+        send(publisher, id=2, publish={"channel": "a", "data": 1})
+        send(session, id=2, subscribe={"channel": "a", "recover": True})
+        send(publisher, id=3, publish={"channel": "a", "data": 2})
+        await engine.settle()
+        messages = wire.messages()
+        assert messages[1]["subscribe"]["publications"][0]["data"] == 1
+        assert messages[2]["push"]["pub"]["data"] == 2
+
+
+async def test_after_an_unsubscribe_reply_nothing_of_the_channel_comes() -> None:
+    """What was published before, in the same turn, is not delivered behind the reply either."""
+    async with running(PLAIN) as engine:
+        wire, session = engine.client("a")
+        await engine.settle()
+        await engine.publish("a", 1)
+        send(session, id=9, unsubscribe={"channel": "a"})
+        await engine.publish("a", 2)
+        await engine.settle()
+        assert wire.messages()[-1] == {"id": 9, "unsubscribe": {}}
+        assert wire.publications("a") == []
+
+
+async def test_leaving_and_coming_back_in_one_frame() -> None:
+    """Unsubscribe and a new subscribe in one turn: only what comes after the second reply is delivered."""
+    async with running(PLAIN) as engine:
+        wire, session = engine.client("a")
+        await engine.settle()
+        await engine.publish("a", 1)
+        session.receive(b'{"id":8,"unsubscribe":{"channel":"a"}}\n{"id":9,"subscribe":{"channel":"a"}}')
+        await engine.publish("a", 2)
+        await engine.settle()
+        assert wire.publications("a") == [2]

@@ -1,0 +1,66 @@
+"""A receiver that records what its wire tells it, for a test in another thread to wait for."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from typing import Any
+
+from openline.framing import MESSAGES, WEBSOCKET, Encoding
+from openline.outbox import Receiver, Wire
+from openline.protocol.json import JSON
+from openline.protocol.protobuf import PROTOBUF
+
+TEXT_FRAMES = Encoding(JSON, WEBSOCKET)
+BINARY_FRAMES = Encoding(PROTOBUF, WEBSOCKET)
+TEXT_MESSAGES = Encoding(JSON, MESSAGES)
+BINARY_MESSAGES = Encoding(PROTOBUF, MESSAGES)
+
+WAIT_SECONDS = 5
+
+
+class Recorder:
+    """Takes one connection at a time.
+
+    Attributes:
+        wire: of the latest connection; there once `opened` has been recorded.
+        on_receive: called with each message after it was recorded, on the server's loop.
+    """
+
+    def __init__(self) -> None:
+        self.wire: Wire
+        self.on_receive: Callable[[bytes], None] = lambda _frame: None
+        self.on_open: Callable[[Wire], None] = lambda _wire: None
+        self._events: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+
+    def open(self, wire: Wire) -> Receiver:
+        """Take a wire, as a hub does."""
+        self.wire = wire
+        self._events.put(("opened",))
+        self.on_open(wire)
+        return self
+
+    def receive(self, frame: bytes) -> None:
+        self._events.put(("received", frame))
+        self.on_receive(frame)
+
+    def pause(self) -> None:
+        self._events.put(("paused",))
+
+    def resume(self) -> None:
+        self._events.put(("resumed",))
+
+    def closed(self, code: int, reason: str) -> None:
+        self._events.put(("closed", code, reason))
+
+    def shutdown(self) -> None:
+        self._events.put(("shutdown",))
+        self.wire.close(3001, "shutdown", deadline_seconds=0.2)
+
+    def next(self) -> tuple[Any, ...]:
+        """Wait for the next event."""
+        return self._events.get(timeout=WAIT_SECONDS)
+
+    def is_silent(self) -> bool:
+        """Tell whether nothing more was recorded."""
+        return self._events.empty()

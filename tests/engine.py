@@ -38,6 +38,7 @@ class RecordingWire:
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
         self.writes = 0
+        self.pings = 0
         self.unread_bytes = 0
         self.keeps_unread = False
         self.close_code: int | None = None
@@ -59,6 +60,11 @@ class RecordingWire:
     def close(self, code: int, reason: str, *, deadline_seconds: float) -> None:
         """Record the close."""
         self.close_code = code
+
+    def ping(self) -> bool:
+        """Record a ping of the wire's own."""
+        self.pings += 1
+        return True
 
     def pause_reading(self) -> None:
         """Record that no more may come."""

@@ -2,8 +2,8 @@
 
 How a page's Python runs, from top to bottom:
 
-1. A block whose first line is a comment with a file name (``# chat.py``, ``// app.js``) is that file, and a Python file begins a new
-   program. A block without a name goes on with the program above it, in the same namespace.
+1. A block whose first line is a comment with a file name (``# chat.py``, ``// app.js``) is that file, and a Python file
+   begins a new program. A block without a name goes on with the program above it, in the same namespace.
 2. A block that awaits at its top level runs while the program's `app` is started.
 3. Files called ``test_….py`` are not run here but by pytest, beside the other files of the page.
 
@@ -15,12 +15,14 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import sys
 import textwrap
 import types
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +30,10 @@ from openline.testing import started
 
 ROOT = Path(__file__).parent.parent
 
-_FENCE = re.compile(r"^(?P<indent> *)(?P<fence>```+)(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)(?P=fence)$", re.DOTALL | re.M)
+_FENCE = re.compile(
+    r"^(?P<indent> *)(?P<fence>```+)(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)(?P=fence)$",
+    re.DOTALL | re.MULTILINE,
+)
 _FILE = re.compile(r"(?:#|//|<!--) (?P<name>[\w./-]+\.\w+)(?: -->)?")
 _HEADING = re.compile(r"^#{1,6} (.*)$", re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -96,40 +101,48 @@ class Page:
         return [block.file for block in files]
 
 
-async def run_page(page: Page, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, types.ModuleType]:
-    """Run a page's Python in a folder that holds its files; give its programs by their file names."""
-    page.write_files(folder)
-    patch.chdir(folder)
-    patch.syspath_prepend(str(folder))
-    programs: dict[str, types.ModuleType] = {}
-    program = types.ModuleType("nothing")
+def programs(page: Page) -> dict[str, list[Block]]:
+    """The Python of a page by the file each program begins with, those for pytest left out."""
+    found: dict[str, list[Block]] = {}
+    for block in page.blocks("python"):
+        if is_test(block):
+            continue
+        if block.file:
+            found[block.file] = []
+        assert found, f"{page}, line {block.line}: the first block of a program says which file it is"
+        found[next(reversed(found))].append(block)
+    return found
+
+
+def is_test(block: Block) -> bool:
+    """Whether a block is a file of tests."""
+    return Path(block.file).name.startswith("test_")
+
+
+@asynccontextmanager
+async def program(page: Page, file: str, patch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    """Run one program of a page, all its blocks; give what it defined, its app started."""
+    module = types.ModuleType(Path(file).stem)
+    patch.setitem(sys.modules, module.__name__, module)
     async with AsyncExitStack() as stack:
-        running = False
-        for block in page.blocks("python"):
-            if Path(block.file).name.startswith("test_"):
-                continue
-            if block.file or not programs:
-                await stack.aclose()
-                running = False
-                program = types.ModuleType(Path(block.file or "page.py").stem)
-                patch.setitem(__import__("sys").modules, program.__name__, program)
-                programs[block.file] = program
+        has_started = False
+        for block in programs(page)[file]:
             # Empty lines before it: an error in it names the line of the page.
             source = "\n" * (block.line - 1) + block.text
             code = compile(source, str(page.path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-            if not code.co_flags & inspect.CO_COROUTINE:
-                exec(code, program.__dict__)
-                continue
-            if not running:
-                await stack.enter_async_context(started(program.app))
-                running = True
-            await eval(code, program.__dict__)
-    return programs
+            if code.co_flags & inspect.CO_COROUTINE:
+                if not has_started:
+                    await stack.enter_async_context(started(module.app))
+                has_started = True
+                await eval(code, module.__dict__)
+            else:
+                exec(code, module.__dict__)
+        if not has_started and hasattr(module, "app"):
+            await stack.enter_async_context(started(module.app))
+        yield module
 
 
 PAGES = [Page(ROOT / "README.md"), *(Page(path) for path in sorted((ROOT / "docs").rglob("*.md")))]
-#: Those a person writes code from; the page of public names shows signatures only.
-GUIDES = [page for page in PAGES if page.blocks("python")]
 
 
 def page(name: str) -> Page:

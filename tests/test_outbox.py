@@ -34,10 +34,10 @@ def test_an_outbox_is_dirty_once_a_turn() -> None:
     box = outbox(wire)
     box.offer(b"a")
     box.offer(b"b")
-    assert DIRTY == [box]
+    assert [box] == DIRTY
     box.flush()
     box.offer(b"c")
-    assert DIRTY == [box, box]
+    assert [box, box] == DIRTY
 
 
 def test_a_flush_of_nothing_writes_nothing() -> None:
@@ -109,7 +109,7 @@ def test_resuming_makes_it_dirty_again() -> None:
     box.flush()
     DIRTY.clear()
     box.resume()
-    assert DIRTY == [box]
+    assert [box] == DIRTY
     box.flush()
     assert wire.chunks == [b"a"]
 
@@ -144,9 +144,7 @@ def test_dropping_forgets_and_refuses() -> None:
 
 @pytest.mark.parametrize("limit_bytes", [1, 64, 1000])
 @given(
-    steps=st.lists(
-        st.one_of(st.integers(1, 400), st.sampled_from(["flush", "pause", "resume", "drain"])), max_size=60
-    )
+    steps=st.lists(st.one_of(st.integers(1, 400), st.sampled_from(["flush", "pause", "resume", "drain"])), max_size=60)
 )
 def test_order_and_bound_hold_whatever_happens(limit_bytes: int, steps: list[int | str]) -> None:
     """Whatever is offered, paused and drained: all that was taken leaves in order, and no more than the bound waits."""

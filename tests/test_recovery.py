@@ -129,8 +129,16 @@ def test_recovered_is_always_the_unbroken_rest(data: st.DataObject) -> None:
         (SubscribeRequest(), KEPT, Wish("stream", True, None)),
         (SubscribeRequest(recover=True, offset=3, epoch="e"), KEPT, Wish("stream", True, Position("e", 3))),
         (SubscribeRequest(), ChannelOptions(history=History(), recovery="asked"), None),
-        (SubscribeRequest(positioned=True), ChannelOptions(history=History(), recovery="asked"), Wish("asked", False, None)),
-        (SubscribeRequest(recoverable=True), ChannelOptions(history=History(), recovery="asked"), Wish("asked", True, None)),
+        (
+            SubscribeRequest(positioned=True),
+            ChannelOptions(history=History(), recovery="asked"),
+            Wish("asked", False, None),
+        ),
+        (
+            SubscribeRequest(recoverable=True),
+            ChannelOptions(history=History(), recovery="asked"),
+            Wish("asked", True, None),
+        ),
     ],
     ids=["no history", "forced", "forced and recovering", "nothing asked", "positioned", "recoverable"],
 )

@@ -39,7 +39,9 @@ from openline.publication import ClientInfo, Position
 from openline.session import Session
 from openline.tokens import JWT
 from openline.user import User
-from openline.version import VERSION as __version__
+from openline.version import VERSION
+
+__version__ = VERSION
 
 __all__ = [
     "JWT",

@@ -12,7 +12,7 @@ import msgspec
 
 from openline.codes import DisconnectCode
 from openline.errors import Disconnect, Refusal
-from openline.options import ChannelOptions
+from openline.options import AS_DECLARED, ChannelOptions, Override
 from openline.protocol.messages import ConnectRequest, Request, SubscribeRequest
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes = b""  #: encoded; goes to this client with the reply
     expires_at: float | None = None  #: unix seconds
     client_refresh: bool = False  #: the client is told of the expiry and sends a new token
+    override: Override = AS_DECLARED
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +43,13 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
 class Rules(Protocol):
     """What was declared for the channels of one pattern."""
 
-    options: ChannelOptions
+    @property
+    def options(self) -> ChannelOptions:
+        """What the channels offer."""
+
+    @property
+    def hears_leaving(self) -> bool:
+        """Whether `left` does anything."""
 
     async def admit(self, session: Session, channel: str, request: SubscribeRequest) -> Admission:
         """Let a client subscribe."""
@@ -59,13 +66,13 @@ class Rules(Protocol):
     async def left(self, session: Session, channel: str, code: int, reason: str) -> None:
         """A subscription has ended."""
 
-    hears_leaving: bool  #: whether `left` does anything
-
 
 class Application(Protocol):
     """The app behind the engine."""
 
-    hears_disconnects: bool  #: whether `disconnected` does anything
+    @property
+    def hears_disconnects(self) -> bool:
+        """Whether `disconnected` does anything."""
 
     def rules(self, channel: str) -> Rules | None:
         """Find what was declared for a channel; None where nothing was."""

@@ -50,7 +50,7 @@ class Channel(Generic[Message]):
     def __init__(self, node: Node, rules: ChannelRules) -> None:
         clash = RESERVED.intersection(rules.pattern.parts)
         if clash:
-            raise DeclarationError(f"channel {rules.pattern.text!r}: a placeholder cannot be called {clash.pop()!r}")
+            raise DeclarationError(f"channel {rules.pattern.text!r}: a placeholder cannot be called {min(clash)!r}")
         self._node = node
         self._rules = rules
 
@@ -222,9 +222,7 @@ def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """
     for item in (*tags, *tags.values()):
         try:
-            fits = isinstance(item, str) and item.encode() is not None
-        except UnicodeEncodeError:
-            fits = False
-        if not fits:
-            raise DeclarationError(f"tags are text, and {item!r} is not")
+            item.encode()
+        except (AttributeError, UnicodeEncodeError):
+            raise DeclarationError(f"tags are text, and {item!r} is not") from None
     return dict(tags)

@@ -20,6 +20,7 @@ from msgspec import Raw
 
 from openline import codes
 from openline.errors import Disconnect
+from openline.options import Override
 
 Kind = Literal["connection", "subscription"]
 Value = TypeVar("Value")
@@ -36,16 +37,6 @@ class InvalidToken(Disconnect):
         self.args = (f"invalid {kind} token: {problem}",)
         self.problem = problem  #: in words that may be shown to the client
         self.kind: Kind = kind  #: which of the two kinds of tokens was expected
-
-
-class Override(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a token changes of a channel's options for one subscription; None leaves an option as declared."""
-
-    presence: bool | None = None
-    join_leave: bool | None = None
-    force_push_join_leave: bool | None = None
-    force_positioning: bool | None = None
-    force_recovery: bool | None = None
 
 
 class TokenSubscription(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,7 +20,6 @@ from openline.errors import (
     NotAvailable,
     OpenlineError,
     PermissionDenied,
-    Refusal,
     UnknownChannel,
 )
 from openline.membership import Joining, Membership, time_to_live
@@ -30,7 +29,7 @@ from openline.outbox import Wire
 from openline.paging import read_history
 from openline.protocol import messages
 from openline.protocol.messages import Reply, Request, SubscribeRequest, raw
-from openline.protocol.pushes import error_reply, info_message, pub_messages
+from openline.protocol.pushes import error_reply, info_message
 from openline.session import Session, State
 from openline.subscription import Subscription
 from openline.turn import Turn
@@ -88,9 +87,14 @@ class Commands:
 
     # --- for wires and the app ------------------------------------------------------------------------------------
 
-    def open(self, wire: Wire, handshake: object = None) -> Session:
-        """Begin a session on a wire that has just opened."""
-        session = Session(wire, self, handshake)
+    def open(self, wire: Wire, handshake: object = None, *, native_heartbeat: bool = False) -> Session:
+        """Begin a session on a wire that has just opened.
+
+        Args:
+            handshake: kept for the app's handlers.
+            native_heartbeat: the client wants pings of the wire instead of the protocol's.
+        """
+        session = Session(wire, self, handshake, native_heartbeat=native_heartbeat)
         self.node.add(session)
         return session
 
@@ -170,7 +174,7 @@ class Commands:
             await work
         except OpenlineError as error:
             _log.error("after a session or subscription ended: %s", error)
-        except Exception:
+        except Exception:  # noqa: BLE001  # counted and logged: nobody waits for an answer
             self.counters.handler_errors += 1
             _log.exception("a handler failed after a session or subscription ended")
 
@@ -180,7 +184,7 @@ class Commands:
         act: Any = self._acts[type(request)]
         try:
             await act(session, identifier, request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it was, the client is answered and the log told
             self._fail(session, identifier, request, error)
 
     def _fail(self, session: Session, identifier: int, request: Request, error: Exception) -> None:
@@ -217,9 +221,9 @@ class Commands:
             client=session.id,
             version=VERSION,
             data=raw(welcome.data),
-            ping=self.heartbeat.ping_seconds,
-            pong=True,
         )
+        if not session.native_heartbeat:
+            result.ping, result.pong = self.heartbeat.ping_seconds, True
         if welcome.expires_at is not None:
             ttl = time_to_live(welcome.expires_at, self.clock.wall())
             if welcome.client_refresh:
@@ -243,9 +247,7 @@ class Commands:
         for joining in joinings:
             await self._membership.announce(joining)
 
-    async def _prepare(
-        self, session: Session, request: messages.ConnectRequest, welcome: Welcome
-    ) -> list[Joining]:
+    async def _prepare(self, session: Session, request: messages.ConnectRequest, welcome: Welcome) -> list[Joining]:
         """Begin every server-side subscription of a connect, or none."""
         if len(welcome.channels) > self.limits.channels:
             raise Disconnect(codes.CLOSED_CHANNEL_LIMIT)

@@ -50,6 +50,9 @@ def close_frame(code: int, reason: str) -> bytes:
     return _frame(0x88, struct.pack("!H", code) + reason.encode())
 
 
+#: An empty ping: what a peer answers with a pong.
+PING_FRAME: Final = _frame(0x89, b"")
+
 WEBSOCKET: Final = WebSocketFrames()
 MESSAGES: Final = WholeMessages()
 

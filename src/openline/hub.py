@@ -176,9 +176,7 @@ class Hub:
             DeclarationError: a parameter is none of these, or there is a handler already.
         """
         self._refuse_second(self._reception.disconnecting, "on_disconnect")
-        self._reception.disconnecting = Handler(
-            function, where="on_disconnect", supplied={"code": int, "reason": str}
-        )
+        self._reception.disconnecting = Handler(function, where="on_disconnect", supplied={"code": int, "reason": str})
         return function
 
     def on_message(self, function: Function) -> Function:
@@ -219,16 +217,14 @@ class Hub:
 
     @property
     def router(self) -> APIRouter:
-        """The routes under ``/connection/…``, and the hub's start and stop with the app: give it to `include_router`."""
+        """The routes under ``/connection/…`` and the hub's start and stop: give it to `FastAPI.include_router`."""
         if self._router is None:
-            self._router = connection_router(
-                self._commands, self.running, lambda: self._reception.reads_handshake
-            )
+            self._router = connection_router(self._commands, self.running, lambda: self._reception.reads_handshake)
         return self._router
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the hub until the block ends. Entered again, as by a router that is included twice, it changes nothing."""
+        """Run the hub until the block ends. Entering it again, as a router included twice does, changes nothing."""
         self._lifespans += 1
         try:
             if self._lifespans > 1:

@@ -53,7 +53,20 @@ class Joining:
     Exactly one of `complete` and `Membership.abandon` ends it.
     """
 
-    __slots__ = ("_limits", "_node", "_page", "_request", "_wish", "admission", "info", "rules", "session", "topic")
+    __slots__ = (
+        "_limits",
+        "_node",
+        "_page",
+        "_request",
+        "_wish",
+        "admission",
+        "in_presence",
+        "info",
+        "is_announced",
+        "rules",
+        "session",
+        "topic",
+    )
 
     def __init__(
         self, node: Node, session: Session, rules: Rules, topic: Topic, request: SubscribeRequest, admission: Admission
@@ -62,17 +75,20 @@ class Joining:
         self._limits = node.limits
         self._request = request
         self._page: Page | None = None
-        self._wish: Wish | None = wish_of(request, topic.options)
+        self._wish: Wish | None = wish_of(request, topic.options, admission.override)
         self.session = session
         self.rules = rules
         self.topic = topic
         self.admission = admission
         self.info: ClientInfo = session.client_info(admission.info)
+        options, override = topic.options, admission.override
+        self.in_presence = options.presence if override.presence is None else override.presence
+        self.is_announced = options.join_leave if override.join_leave is None else override.join_leave
 
     async def prepare(self) -> None:
         """Enter presence and read history."""
         options = self.topic.options
-        if options.presence:
+        if self.in_presence:
             await self._node.presence.add(self.topic.channel, self.info)
         if self._wish is not None and options.history is not None:
             broker = self._node.broker
@@ -120,10 +136,12 @@ class Joining:
 
     def complete(self, position: Position, *, server_side: bool) -> Subscription:
         """Go live; the reply was queued in this same call."""
-        node, topic, options = self._node, self.topic, self.topic.options
-        join_leave = options.join_leave and (server_side or self._request.join_leave)
+        node, topic = self._node, self.topic
+        asked = server_side or self._request.join_leave or bool(self.admission.override.force_push_join_leave)
+        join_leave = topic.options.join_leave and asked
         subscription = Subscription(topic.channel, self.session, self.info, join_leave=join_leave)
         subscription.server_side = server_side
+        subscription.in_presence, subscription.is_announced = self.in_presence, self.is_announced
         subscription.recoverable = self._wish is not None and self._wish.recoverable
         subscription.client_refresh = self.admission.client_refresh
         if self.admission.expires_at is not None:
@@ -192,12 +210,12 @@ class Membership:
         """Give up a join that was begun."""
         topic = joining.topic
         self._node.leave_topic(topic)
-        if topic.options.presence:
+        if joining.in_presence:
             await self._node.presence.remove(topic.channel, joining.session.id)
 
     async def announce(self, joining: Joining) -> None:
         """Tell the channel who came."""
-        if joining.topic.options.join_leave:
+        if joining.is_announced:
             await self._node.broker.announce(joining.topic.channel, Arrival(joining.info, joined=True))
 
     async def put(self, session: Session, channel: str, rules: Rules, admission: Admission) -> None:
@@ -229,15 +247,13 @@ class Membership:
     ) -> None:
         """Take a dead subscription out of presence, tell the channel who went, and ask the app's handler."""
         channel = subscription.channel
-        if rules is None:
-            return
         try:
-            if rules.options.presence:
+            if subscription.in_presence:
                 await self._node.presence.remove(channel, session.id)
-            if rules.options.join_leave:
+            if subscription.is_announced:
                 await self._node.broker.announce(channel, Arrival(subscription.info, joined=False))
         finally:
-            if rules.hears_leaving:
+            if rules is not None and rules.hears_leaving:
                 await rules.left(session, channel, code.number, code.reason)
 
 

@@ -295,5 +295,5 @@ async def _guarded(work: Coroutine[Any, Any, None]) -> None:
         await work
     except BrokerUnavailable as error:
         _log.error("the broker is away: %s", error)
-    except Exception:
+    except Exception:  # noqa: BLE001  # logged: one task must not end the others
         _log.exception("a task of the hub failed")

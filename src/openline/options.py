@@ -5,7 +5,7 @@ Seconds are bare numbers; every other unit is in the name.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -84,3 +84,17 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
     presence: bool = False
     join_leave: bool = False
     protected: bool = False  #: clients need a subscription token
+
+
+class Override(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a token changes of a channel's options for one subscription; None leaves an option as declared."""
+
+    presence: bool | None = None  #: the session is shown in presence
+    join_leave: bool | None = None  #: its coming and going is announced
+    force_push_join_leave: bool | None = None  #: it is told who comes and goes, asked or not
+    force_positioning: bool | None = None  #: it has positions, asked or not
+    force_recovery: bool | None = None  #: it recovers, asked or not
+
+
+#: Every option as declared.
+AS_DECLARED: Final = Override()

@@ -36,6 +36,9 @@ class Wire(Protocol):
     def close(self, code: int, reason: str, *, deadline_seconds: float) -> None:
         """Close after what was written; a peer that has not answered by the deadline is aborted. Idempotent."""
 
+    def ping(self) -> bool:
+        """Send a ping of the wire's own; False where it has none and the server below looks after dead peers."""
+
     def pause_reading(self) -> None:
         """Give the session no more frames for now."""
 
@@ -54,6 +57,9 @@ class Receiver(Protocol):
 
     def resume(self) -> None:
         """The wire's buffer has drained."""
+
+    def ponged(self) -> None:
+        """The client answered a ping of the wire's own, or sent a pong unasked."""
 
     def closed(self, code: int, reason: str) -> None:
         """The client is gone, whoever ended it; called once, and nothing after it. 1006 where no close was seen."""

@@ -12,9 +12,7 @@ from openline.publication import Position, Publication
 from openline.session import Session
 
 
-async def read_history(
-    node: Node, session: Session, request: HistoryRequest, options: ChannelOptions
-) -> HistoryResult:
+async def read_history(node: Node, session: Session, request: HistoryRequest, options: ChannelOptions) -> HistoryResult:
     """Read a page.
 
     Raises:

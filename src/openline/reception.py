@@ -45,7 +45,17 @@ _REMEMBERED_LENGTH: Final = 255
 class Reception:
     """The app behind the engine: an `Application` of channels and handlers."""
 
-    __slots__ = ("_found", "_now", "_patterns", "_results", "auth", "connecting", "disconnecting", "messaging", "procedures")
+    __slots__ = (
+        "_found",
+        "_now",
+        "_patterns",
+        "_results",
+        "auth",
+        "connecting",
+        "disconnecting",
+        "messaging",
+        "procedures",
+    )
 
     def __init__(self, auth: JWT | None, now: Callable[[], float]) -> None:
         self.auth = auth
@@ -149,7 +159,8 @@ class Reception:
             return Welcome()
         claims = auth.verify(token, now=self._now())
         channels = dict.fromkeys(claims.channels, Admission())
-        channels |= {name: Admission(info=sub.info, data=sub.data) for name, sub in claims.subs.items()}
+        for name, said in claims.subs.items():
+            channels[name] = Admission(info=said.info, data=said.data, override=said.override)
         return Welcome(
             user=claims.user,
             info=claims.info,
@@ -214,4 +225,3 @@ def _merged(welcome: Welcome, answer: Accept) -> Welcome:
         expires_at=expires_at,
         client_refresh=client_refresh,
     )
-

@@ -15,7 +15,7 @@ import msgspec
 
 from openline.brokers.base import Broker, Page
 from openline.errors import OpenlineError
-from openline.options import ChannelOptions, History, Limits, Recovery
+from openline.options import AS_DECLARED, ChannelOptions, History, Limits, Override, Recovery
 from openline.protocol.messages import SubscribeRequest
 from openline.publication import Position, Publication
 
@@ -40,13 +40,13 @@ class BrokenTail(OpenlineError):
     """What arrived live does not continue what history held: the broker broke its promise."""
 
 
-def wish_of(request: SubscribeRequest, options: ChannelOptions) -> Wish | None:
+def wish_of(request: SubscribeRequest, options: ChannelOptions, override: Override = AS_DECLARED) -> Wish | None:
     """Say what of positions a request gets; None where the subscription has none."""
     if options.history is None:
         return None
-    forced = options.recovery != "asked"
+    forced = options.recovery != "asked" if override.force_recovery is None else override.force_recovery
     recoverable = forced or request.recoverable or request.recover
-    if not recoverable and not request.positioned:
+    if not (recoverable or request.positioned or override.force_positioning):
         return None
     asked = Position(request.epoch, request.offset) if request.recover and recoverable else None
     return Wish(options.recovery, recoverable, asked)

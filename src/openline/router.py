@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import cache
 from typing import Any, Final
 
 from fastapi import APIRouter, WebSocket
@@ -19,6 +20,7 @@ from openline.outbox import Receiver, Wire
 from openline.protocol.codec import Codec
 from openline.protocol.json import JSON
 from openline.wires import websocket as plain_wire
+from openline.wires.fast import DETACH
 
 _log: Final = logging.getLogger("openline")
 
@@ -49,18 +51,15 @@ def connection_router(
 
     Args:
         commands: begins sessions.
-        reads_handshake: says whether a handler needs what stood in the opening request; else it is let go.
         running: runs the hub; entered by the app's lifespan, once for each time the router is included.
+        reads_handshake: says whether a handler needs what stood in the opening request; else it is let go.
     """
 
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
         async with running():
             if "openline.uvicorn" not in sys.modules:
-                _log.info(
-                    "connections run on the plain wire, which costs more per message; "
-                    "`openline run` or `uvicorn --ws openline.uvicorn:WebSocketProtocol` is the fast one"
-                )
+                _tell_of_the_plain_wire()
             yield
 
     router = APIRouter(lifespan=lifespan)
@@ -76,31 +75,52 @@ def connection_router(
         except MissingExtra as error:
             await _refuse(websocket, 501, str(error))
             return
-        scope = websocket.scope
-        app = scope.get("app")
-        # A dependency that a test overrides may read what the declared one does not.
-        whole = reads_handshake() or bool(getattr(app, "dependency_overrides", None))
-        handshake = Handshake.of(scope) if whole else Handshake.bare(app)
-        # What the router's dependencies opened is closed before the line is held, on either wire: a database
-        # connection lasts as long as the handshake. One that fails to close refuses the handshake.
-        await _close_dependencies(websocket)
-
-        def open_session(wire: Wire) -> Receiver:
-            return commands.open(wire, handshake)
-
-        detach = scope.get("extensions", {}).get("openline.detach")
-        if detach is not None:
-            detach(open_session, encoding(codec, fast=True), subprotocol, commands.limits.message_bytes)
-            return
-        await plain_wire.serve(
-            websocket,
-            open_session,
-            encoding=encoding(codec, fast=False),
-            subprotocol=subprotocol,
-            message_bytes=commands.limits.message_bytes,
-        )
+        await _hold(websocket, commands, codec, subprotocol, keep_handshake=reads_handshake())
 
     return router
+
+
+@cache
+def _tell_of_the_plain_wire() -> None:
+    """Say how to get the fast wire: once, however many hubs there are. A warning shows where no logging is set up."""
+    _log.warning(
+        "connections run on the plain wire, which costs more per message; "
+        "`openline run` or `uvicorn --ws openline.uvicorn:WebSocketProtocol` is the fast one"
+    )
+
+
+async def _hold(
+    websocket: WebSocket, commands: Commands, codec: Codec, subprotocol: str | None, *, keep_handshake: bool
+) -> None:
+    """Accept the handshake and hand the line to a session: at once on the fast wire, for its whole life on the plain.
+
+    What the router's dependencies opened is closed before, on either wire: a database connection lasts as long as the
+    handshake. One that fails to close refuses it.
+    """
+    scope = websocket.scope
+    app = scope.get("app")
+    # A dependency that a test overrides may read what the declared one does not.
+    keep_handshake = keep_handshake or bool(getattr(app, "dependency_overrides", None))
+    handshake = Handshake.of(scope) if keep_handshake else Handshake.bare(app)
+    native_heartbeat = websocket.query_params.get("cf_ws_frame_ping_pong") == "true"
+    await _close_dependencies(websocket)
+
+    def open_session(wire: Wire) -> Receiver:
+        return commands.open(wire, handshake, native_heartbeat=native_heartbeat)
+
+    limits = commands.limits
+    detach = scope.get("extensions", {}).get(DETACH)
+    if detach is not None:
+        detach(open_session, encoding(codec, fast=True), subprotocol, limits.message_bytes, limits.close_seconds)
+        return
+    await plain_wire.serve(
+        websocket,
+        open_session,
+        encoding=encoding(codec, fast=False),
+        subprotocol=subprotocol,
+        message_bytes=limits.message_bytes,
+        close_seconds=limits.close_seconds,
+    )
 
 
 async def _refuse(websocket: WebSocket, status: int, cause: str) -> None:
@@ -135,6 +155,6 @@ def _choose(websocket: WebSocket) -> tuple[Codec, str | None]:
 
 
 def _protobuf() -> Codec:
-    from openline.protocol.protobuf import PROTOBUF
+    from openline.protocol.protobuf import PROTOBUF  # noqa: PLC0415  # an optional part: loaded when it is asked for
 
     return PROTOBUF

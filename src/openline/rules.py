@@ -12,7 +12,7 @@ from openline.errors import Disconnect, PermissionDenied, TokenExpired, UsageErr
 from openline.handlers import Handler
 from openline.handshake import Handshake
 from openline.names import Pattern
-from openline.options import ChannelOptions
+from openline.options import AS_DECLARED, ChannelOptions
 from openline.payload import Payload
 from openline.protocol.messages import SubscribeRequest
 from openline.session import Session
@@ -146,4 +146,5 @@ def _admission(claims: SubscriptionClaims | None, allowed: Any, handler: Handler
         data = encoded(allowed.data) or data
         if allowed.expires_at is not None:
             expires_at, client_refresh = allowed.expires_at, claims is not None
-    return Admission(info=info, data=data, expires_at=expires_at, client_refresh=client_refresh)
+    override = claims.override if claims is not None else AS_DECLARED
+    return Admission(info=info, data=data, expires_at=expires_at, client_refresh=client_refresh, override=override)

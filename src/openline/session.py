@@ -101,6 +101,7 @@ class Session:
         user: the id of who is connected; "" for an anonymous one.
         state: the app's own, kept as long as the connection.
         handshake: what was kept of the opening request; None where no handler reads it.
+        native_heartbeat: pings are the wire's own, not the protocol's.
     """
 
     __slots__ = (
@@ -119,6 +120,7 @@ class Session:
         "handshake",
         "id",
         "life",
+        "native_heartbeat",
         "outbox",
         "ping_due",
         "state",
@@ -126,12 +128,15 @@ class Session:
         "wake_tick",
     )
 
-    def __init__(self, wire: Wire, conductor: Conductor, handshake: object = None) -> None:
+    def __init__(
+        self, wire: Wire, conductor: Conductor, handshake: object = None, *, native_heartbeat: bool = False
+    ) -> None:
         self.id = str(uuid.uuid4())
         self.user = ""
         self.encoded_info = b""
         self.state: dict[str, Any] = {}
         self.handshake = handshake
+        self.native_heartbeat = native_heartbeat
         self.life = State.OPENED
         self.outbox = Outbox(wire, conductor.limits.outbox_bytes, conductor.turn.outbox)
         self.expires_at: float | None = None  #: monotonic; None never
@@ -320,7 +325,7 @@ class Session:
         """The connect reply is queued: heartbeats begin, the first at a random moment so that waves spread out."""
         self.life = State.CONNECTED
         interval = self._conductor.heartbeat.ping_seconds
-        self.ping_due = self._conductor.clock.monotonic() + interval * random.uniform(0.5, 1.0)
+        self.ping_due = self._conductor.clock.monotonic() + interval * random.uniform(0.5, 1)  # noqa: S311  # spread, not a secret
         self.schedule()
 
     def schedule(self) -> None:
@@ -366,9 +371,14 @@ class Session:
         if self._ended() or self.ping_due is None or now < self.ping_due:
             return
         heartbeat = self._conductor.heartbeat
-        if self.push(PING):
+        if self._wire.ping() if self.native_heartbeat else self.push(PING):
             self._pong_due = now + heartbeat.pong_seconds
         self.ping_due = now + heartbeat.ping_seconds
+
+    def ponged(self) -> None:
+        """The client answered a ping of the wire."""
+        if self.native_heartbeat:
+            self._pong_due = None
 
     # --- the end --------------------------------------------------------------------------------------------------
 

@@ -71,7 +71,9 @@ class Subscription:
         "client_refresh",
         "covered",
         "expires_at",
+        "in_presence",
         "info",
+        "is_announced",
         "joined",
         "outbox",
         "position",
@@ -91,5 +93,7 @@ class Subscription:
         self.position = Position.NONE
         self.recoverable = False
         self.server_side = False
+        self.in_presence = False
+        self.is_announced = False
         self.expires_at: float | None = None  #: on the node's monotonic clock
         self.client_refresh = False

@@ -25,14 +25,13 @@ from openline.claims import (
     ConnectionClaims,
     InvalidToken,
     Kind,
-    Override,
     SubscriptionClaims,
     TokenSubscription,
 )
 from openline.errors import DeclarationError, TokenExpired, UsageError
 from openline.signing import Key, PrivateKey, PublicKey
 
-__all__ = ["JWT", "ConnectionClaims", "InvalidToken", "Override", "SubscriptionClaims", "TokenSubscription"]
+__all__ = ["JWT", "ConnectionClaims", "InvalidToken", "SubscriptionClaims", "TokenSubscription"]
 
 _log: Final = logging.getLogger("openline")
 

@@ -52,6 +52,10 @@ class Cutter:
         for writer in self._writers:
             writer.transport.abort()
 
+    def turn_to(self, target: int) -> None:
+        """Let new connections go to another port; those there are stay."""
+        self._target = target
+
     def mend(self) -> None:
         """Let connections through again."""
         self._refusing = False

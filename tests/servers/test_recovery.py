@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import centrifuge
 
 from tests.servers.control import Control
@@ -107,6 +109,30 @@ async def test_every_channel_of_a_client_recovers(people: Crowd, server: Server,
         proxy.mend()
 
         assert [(await room.hear())["text"] for room in rooms] == [str(number) for number in range(10)]
+
+
+async def test_cuts_in_the_middle_of_traffic_lose_nothing(
+    people: Crowd, server: Server, control: Control, name: str
+) -> None:
+    """Sixty publications without a pause while the line breaks five times: all sixty, in order, once."""
+
+    async def talk() -> None:
+        for number in range(60):
+            await control.announce(name, author="the house", text=str(number))
+
+    async with cutter(server.port) as proxy, asyncio.TaskGroup() as tasks:
+        alice = await people.connected("alice", port=proxy.port)
+        room = await alice.enter(f"room:{name}")
+        tasks.create_task(talk())
+
+        heard = []
+        for number in range(60):
+            heard.append((await room.hear())["text"])
+            if number % 10 == 5 and number < 50:
+                proxy.cut()
+                proxy.mend()
+
+    assert heard == [str(number) for number in range(60)]
 
 
 async def test_a_subscription_the_server_made_recovers(

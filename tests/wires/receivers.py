@@ -47,6 +47,9 @@ class Recorder:
     def pause(self) -> None:
         self._events.put(("paused",))
 
+    def ponged(self) -> None:
+        self._events.put(("ponged",))
+
     def resume(self) -> None:
         self._events.put(("resumed",))
 

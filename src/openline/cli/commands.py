@@ -10,7 +10,12 @@ import typer
 
 from openline.version import VERSION
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Openline: the real-time layer for FastAPI.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # the app's own faults read as they do everywhere else
+    help="Openline: the real-time layer for FastAPI.",
+)
 
 
 def _show_version(wanted: bool) -> None:
@@ -41,8 +46,11 @@ def run(
     import uvicorn
 
     if log_level not in uvicorn.config.LOG_LEVELS:
-        raise typer.BadParameter(f"{log_level!r} is none of {', '.join(uvicorn.config.LOG_LEVELS)}")
+        levels = ", ".join(uvicorn.config.LOG_LEVELS)
+        raise typer.BadParameter(f"{log_level!r} is none of {levels}", param_hint="--log-level")
     sys.path.insert(0, os.getcwd())  # as uvicorn's own command does: `main:app` means ./main.py
+    if not reload:  # else the first save after a mistake mends it, and uvicorn waits for that
+        _check(target)
     uvicorn.run(
         target,
         host=host,
@@ -52,3 +60,24 @@ def run(
         access_log=access_log,
         ws="openline.uvicorn:WebSocketProtocol",
     )
+
+
+def _check(target: str) -> None:
+    """Say what is wrong with the name of an app before a server is started for it.
+
+    Raises:
+        BadParameter: it names no app. What an app's module raises as it is imported is let through.
+    """
+    from uvicorn.importer import ImportFromStringError, import_from_string
+
+    try:
+        found = import_from_string(target)
+    except ImportFromStringError as error:
+        raise typer.BadParameter(str(error), param_hint="APP") from None
+    except ModuleNotFoundError as error:
+        package = f"{error.name}."
+        if not target.startswith(package):
+            raise  # the app's module is there, and what it imports is not
+        raise typer.BadParameter(f'Could not import module "{error.name}".', param_hint="APP") from None
+    if not callable(found):
+        raise typer.BadParameter(f"{target} is a {type(found).__name__}, not an app.", param_hint="APP")

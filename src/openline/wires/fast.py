@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, Protocol, final
 
-from openline.framing import Encoding
+from openline.framing import PING_FRAME, Encoding
 from openline.outbox import Receiver, Wire
 from openline.wires.connection import Connection, is_utf8
 
@@ -57,6 +57,9 @@ class _Nobody:
         pass
 
     def resume(self) -> None:
+        pass
+
+    def ponged(self) -> None:
         pass
 
     def closed(self, code: int, reason: str) -> None:
@@ -106,6 +109,15 @@ class FastWire(Connection):
     def unsent_bytes(self) -> int:
         """How much of what was written the kernel has not taken yet."""
         return self._transport.get_write_buffer_size()
+
+    def ping(self) -> bool:
+        """Send a ping frame, behind what was written."""
+        if self.is_open:
+            self._transport.write(PING_FRAME)
+        return self.is_open
+
+    def _ponged(self, payload: bytes) -> None:
+        self._receiver.ponged()
 
     def pause_writing(self) -> None:
         """The transport's buffer is full."""

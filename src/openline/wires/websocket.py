@@ -133,6 +133,10 @@ class PlainWire:
             self._end = (code, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
             self._stop(deadline_seconds)
 
+    def ping(self) -> bool:
+        """Say that there is none: ASGI leaves pings to the server."""
+        return False
+
     def pause_reading(self) -> None:
         """Give out no more messages for now: the server holds the client back."""
         if self.is_open:

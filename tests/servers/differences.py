@@ -1,0 +1,45 @@
+"""What a server keeps to itself: how the wires differ, as data. ``docs/servers.md`` shows it, and the tests prove it."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Difference(NamedTuple):
+    """One thing that is the server's own on the plain wire; the fields are the columns of the table in the docs."""
+
+    what: str
+    fast: str
+    plain: str
+
+
+SHUTDOWN_CODE: Final = Difference(
+    "the code clients see when the server stops",
+    "3001",
+    "the server's: uvicorn 1012, Hypercorn 1011; clients come back in any case",
+)
+FROZEN_PEER: Final = Difference(
+    "a client that does not read, at the end",
+    "aborted after `Limits.close_seconds`",
+    "the hub lets go of it then; how long the server holds the socket is the server's affair",
+)
+INVALID_UTF8: Final = Difference(
+    "text that is not UTF-8",
+    "1007",
+    "what the server makes of it",
+)
+EMPTY_SUBPROTOCOL: Final = Difference(
+    "an empty `Sec-WebSocket-Protocol` header, as centrifuge-python sent before 0.7",
+    "taken",
+    "stock uvicorn answers 400 before the app hears of it",
+)
+COMPRESSION: Final = Difference(
+    "compression",
+    "none, so that one frame serves every client",
+    "as the server agrees with the client",
+)
+
+DIFFERENCES: Final = (SHUTDOWN_CODE, FROZEN_PEER, INVALID_UTF8, EMPTY_SUBPROTOCOL, COMPRESSION)
+
+#: The code clients see when the server stops, as found. Only the first is asked for.
+SHUTDOWN_CODES: Final = {"openline": 3001, "uvicorn": 1012, "hypercorn": 1011}

@@ -16,7 +16,7 @@ WEB_SOURCES := $(shell find web/. -path web/./node_modules -prune -o -print 2>/d
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 .DELETE_ON_ERROR:
-.PHONY: help setup web demo test check format wheel lock proto chromium clean
+.PHONY: help setup web demo test check format docs wheel lock proto chromium clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ check: $(OPENLINE) ## ruff, mypy --strict and the floors
 format: $(OPENLINE) ## put the sources into the house format
 	@$(RUN) -m ruff check --fix
 	@$(RUN) -m ruff format
+
+docs: $(OPENLINE) ## make the reference anew from docstrings, codes and messages
+	@$(RUN) docs/generate.py
 
 wheel: $(OPENLINE) $(PAGES) ## build the wheel into dist/
 	@$(RUN) -m hatchling build --target wheel

@@ -202,7 +202,16 @@ def entry(package: Module, name: str) -> Iterator[str]:
             yield from _call(module, name, node, bound=False)
         case _:
             said = module.said_of(node)
-            yield _inline(said) if said else f"`{name} = {module.source(getattr(node, 'value', None))}`"
+            yield _inline(said) if said else f"`{name} = {_value(module, node)}`"
+
+
+def _value(module: Module, node: ast.stmt) -> str:
+    value = getattr(node, "value", None)
+    if isinstance(value, ast.Name) and not module.defines(value.id):
+        origin, called = module.origin(value.id)
+        module = Module.read(origin)
+        return _value(module, module.definition(called))
+    return module.source(value)
 
 
 def _class(module: Module, name: str, node: ast.ClassDef) -> Iterator[str]:

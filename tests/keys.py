@@ -28,9 +28,13 @@ KINDS: Final = {
 HMAC: Final = ("HS256", "HS384", "HS512")
 
 
-@functools.cache
 def private_key(kind: str, number: int = 0) -> PrivateKey:
-    """Make a key of a kind; another one for another number."""
+    """Give the key of a kind; another one for another number."""
+    return _made(kind, number)
+
+
+@functools.cache
+def _made(kind: str, number: int) -> PrivateKey:
     makers: dict[str, Any] = {
         "rsa": lambda: rsa.generate_private_key(65537, 2048),
         "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import final
 
 LIMIT_SECONDS = 20
+SOURCES = Path(__file__).parent.parent / "src"
 
 _LISTENING = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
 
@@ -48,15 +49,20 @@ class Program:
         await self._process.communicate()
 
 
+def environment() -> dict[str, str]:
+    """What a program of a test sees of this environment: the package under test, wherever it is started."""
+    # Clients would otherwise ask a proxy of this machine's for an address on this machine.
+    inherited = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    return inherited | {"PYTHONPATH": str(SOURCES), "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "COLUMNS": "200"}
+
+
 @asynccontextmanager
 async def running(command: Sequence[str], folder: Path) -> AsyncIterator[Program]:
     """Run a command in a folder until the block ends."""
-    # Clients would otherwise ask a proxy of this machine's for an address on this machine.
-    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,
-        env=environment | {"PYTHONUNBUFFERED": "1"},
+        env=environment(),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

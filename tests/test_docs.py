@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import functools
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.pages import PAGES, ROOT, Block, Page, is_test, page, program, programs
+from tests.running import environment
 from tests.test_floors import FLOORS, PLACES
 
 PROGRAMS = [pytest.param(one, file, id=f"{one}: {file}") for one in PAGES for file in programs(one)]
@@ -34,9 +36,11 @@ def each_page(pages: list[Page]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("one", pages, ids=str)
 
 
-def run(command: list[str], folder: Path = ROOT, **options: Any) -> subprocess.CompletedProcess[str]:
+def run(command: list[str], folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=50, check=False, **options)
+    return subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=50, check=False
+    )
 
 
 # --- what is shown ------------------------------------------------------------------------------------------------
@@ -62,21 +66,30 @@ def test_the_tests_of_a_page_pass(one: Page, tmp_path: Path) -> None:
 
 
 def test_python_is_in_the_house_format(tmp_path: Path) -> None:
-    """What readers copy is formatted as the sources are, and imports nothing it does not use."""
+    """What readers copy is laid out as the sources are."""
     for one in PAGES:
-        for file, blocks in programs(one).items():
-            path = tmp_path / str(one).replace("/", "_") / file
-            path.parent.mkdir(exist_ok=True)
-            path.write_text("\n\n".join(block.text for block in blocks))
-        for block in filter(is_test, one.blocks("python")):
-            path = tmp_path / str(one).replace("/", "_") / block.file
+        for block in one.blocks("python"):
+            path = tmp_path / f"{str(one).replace('/', '_')}_{block.line}.py"
             path.write_text(block.text)
 
-    rules = ["--isolated", "--line-length", "120", "--target-version", "py311"]
-    # Names that a later block defines anew, and imports in mid-program, are how a page goes on.
-    checked = run([sys.executable, "-m", "ruff", "check", *rules, "--ignore", "E402,F811,F704", str(tmp_path)])
+    result = run(
+        [sys.executable, "-m", "ruff", "format", "--isolated", "--diff", "--line-length", "120", str(tmp_path)]
+    )
 
-    assert checked.returncode == 0, checked.stdout
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(("one", "file"), PROGRAMS)
+def test_python_uses_what_it_imports(one: Page, file: str, tmp_path: Path) -> None:
+    """What readers copy holds no import without a use and no name without a meaning."""
+    path = tmp_path / Path(file).name
+    path.write_text("\n".join(block.text for block in programs(one)[file]))
+
+    # Imports in mid-program, names that a later block makes anew and a bare await are how a page goes on.
+    rules = ["--isolated", "--select", "E,F", "--ignore", "E402,F704,F811", "--line-length", "120"]
+    result = run([sys.executable, "-m", "ruff", "check", *rules, str(path)])
+
+    assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.parametrize("block", SCRIPTS)
@@ -123,7 +136,7 @@ def test_every_command_exists(line: str) -> None:
 
 def options_of(*module: str) -> set[str]:
     """The options a command of this environment knows."""
-    told = run([sys.executable, "-m", *module, "--help"], env={"COLUMNS": "200", "PATH": "", "NO_COLOR": "1"})
+    told = run([sys.executable, "-m", *module, "--help"])
     assert told.returncode == 0, told.stderr
     return set(re.findall(r"--[a-z-]+", told.stdout))
 
@@ -145,34 +158,38 @@ def test_architecture_puts_every_module_on_its_floor() -> None:
 
 
 @each_page([one for one in PAGES if one.path.name != "api.md"])
-def test_every_name_in_code_exists(one: Page) -> None:
-    """`Class.member` is one of ours, and a file has the path that is given."""
-    source = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
-    classes = set(re.findall(r"^class (\w+)", source, flags=re.MULTILINE))
-    members = set(re.findall(r"(?:def |self\.|^    )(\w+)\b", source, flags=re.MULTILINE))
+def test_every_member_named_in_prose_exists(one: Page) -> None:
+    """`Class.member` in code is a method, field, attribute or argument of a class of ours."""
+    known = members()
     code = re.findall(r"`([^`\n]+)`", one.prose())
     named = [found for text in code if (found := re.fullmatch(r"([A-Z]\w+)\.(\w+)(?:\(.*\))?", text))]
-    files = [text for text in code if re.fullmatch(r"[\w/]+\.(py|proto|mjs)", text)]
 
-    assert [
-        f"{owner}.{member}"
-        for owner, member in (found.groups() for found in named)
-        if owner in classes and member not in members
-    ] == []
-    assert [found[0] for found in named if found[1] not in classes | {"FastAPI", "APIRouter"}] == []
-    shown = {block.file for block in one.blocks()}
-    assert [
-        file
-        for file in files
-        if not any(exists(file, base) for base in ("", "src/openline/"))
-        and file not in shown
-        and file not in {Path(name).name for name in shown} | {"main.py"}
-    ] == []
+    assert [found[0] for found in named if found[2] not in known.get(found[1], ())] == []
 
 
-def exists(file: str, base: str) -> bool:
-    """Whether a file is in the repository."""
-    return (ROOT / base / file).is_file()
+@functools.cache
+def members() -> dict[str, set[str]]:
+    """What each class of the package has, by the class's name."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                names = found.setdefault(node.name, set())
+                names |= {one.attr for one in ast.walk(node) if isinstance(one, ast.Attribute)}
+                names |= {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
+                names |= {one.name for one in node.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
+                names |= {ast.unparse(one.target) for one in node.body if isinstance(one, ast.AnnAssign)}
+    return found
+
+
+@each_page(PAGES)
+def test_every_file_named_in_prose_exists(one: Page) -> None:
+    """A path in code is one of the repository or of the package, or a file the page itself shows."""
+    shown = {block.file for block in one.blocks()} | {"main.py"}
+    named = set(re.findall(r"`([\w/]+\.(?:py|proto|mjs))`", one.prose()))
+    places = (ROOT, ROOT / "src/openline")
+
+    assert [file for file in named - shown if not any((place / file).is_file() for place in places)] == []
 
 
 def test_sources_cite_parts_of_pages_that_exist() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from openline.brokers.memory import MemoryBroker
 from openline.options import ChannelOptions, History
 from tests.engine import KEPT, Engine, RecordingWire, running, send
@@ -202,3 +204,23 @@ async def test_a_newcomer_of_a_new_epoch_shows_the_others_that_their_stream_is_l
         await engine.settle()
         assert early.messages()[-1]["push"]["unsubscribe"]["code"] == 2500
         assert late.publications("a") == [2]
+
+
+async def test_an_announcement_that_fails_is_no_second_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """The subscription stands and was answered; that nobody heard of it is logged."""
+    broker = remote()
+    async with running(PRESENT, broker=broker) as engine:
+        wire, session = engine.client()
+        await engine.settle()
+
+        async def meanwhile() -> None:
+            broker.away = True
+
+        broker.after_history = meanwhile
+        send(session, id=5, subscribe={"channel": "a"})
+        await engine.settle()
+        broker.away = False
+        assert [message for message in wire.messages() if message.get("id") == 5] == [reply(wire, 5)]
+        assert "subscribe" in reply(wire, 5)
+        assert session.channels == {"a"}
+    assert "taken the broker away" in caplog.text

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from openline.turn import SLICE
 from tests.engine import KEPT, PLAIN, running, send
 
@@ -113,3 +115,23 @@ async def test_leaving_and_coming_back_in_one_frame() -> None:
         await engine.publish("a", 2)
         await engine.settle()
         assert wire.publications("a") == [2]
+
+
+async def test_a_wire_that_fails_to_write_harms_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    """Its session ends at its next message; everybody else gets theirs in the same turn."""
+
+    def fail() -> None:
+        raise OSError("as the test wants")
+
+    async with running(PLAIN) as engine:
+        broken, _ = engine.client("a")
+        whole, _ = engine.client("a")
+        await engine.settle()
+        broken.on_write = fail
+        await engine.publish("a", 1)
+        await engine.settle()
+        await engine.publish("a", 2)
+        await engine.settle()
+        assert whole.publications("a") == [1, 2]
+        assert broken.close_code == 3008
+    assert "as the test wants" in caplog.text

@@ -33,6 +33,7 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True):
             raise DeclarationError(f"Accept.user is {self.user!r}: a user id is a string")
         if isinstance(self.channels, str):
             raise DeclarationError(f"Accept.channels is {self.channels!r}: it is a list of names")
+        _unix_seconds(self.expire_at, "Accept")
 
     @property
     def expires_at(self) -> float | None:
@@ -46,6 +47,9 @@ class Allow(msgspec.Struct, frozen=True, kw_only=True):
     info: Any = None  #: shown to others of this channel; written as JSON
     data: Any = None  #: given to this client as it subscribes; written as JSON
     expire_at: float | datetime | None = None  #: unix seconds or an aware datetime; then the subscription ends (2501)
+
+    def __post_init__(self) -> None:
+        _unix_seconds(self.expire_at, "Allow")
 
     @property
     def expires_at(self) -> float | None:

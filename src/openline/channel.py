@@ -169,11 +169,13 @@ class Channel(Generic[Message]):
             parts: of the channel's name.
         Raises:
             NotAvailable: the channel was declared without history.
+            HubNotStarted: the hub does not run.
             BrokerUnavailable: the broker did not answer.
         """
         history = self._rules.options.history
         if history is None:
             raise NotAvailable(f"{self.pattern} was declared without history")
+        self._node.check_started("history")
         page = await self._node.broker.history(
             self._rules.pattern.build(parts), history=history, since=since, limit=limit, reverse=reverse
         )
@@ -193,6 +195,7 @@ class Channel(Generic[Message]):
 
         Raises:
             NotAvailable: the channel was declared without presence.
+            HubNotStarted: the hub does not run.
         """
         self._need_presence()
         return await self._node.presence.members(self._rules.pattern.build(parts))
@@ -202,6 +205,7 @@ class Channel(Generic[Message]):
 
         Raises:
             NotAvailable: the channel was declared without presence.
+            HubNotStarted: the hub does not run.
         """
         self._need_presence()
         return await self._node.presence.stats(self._rules.pattern.build(parts))
@@ -209,6 +213,7 @@ class Channel(Generic[Message]):
     def _need_presence(self) -> None:
         if not self._rules.options.presence:
             raise NotAvailable(f"{self.pattern} was declared without presence")
+        self._node.check_started("presence")
 
     def __repr__(self) -> str:
         return f"<Channel {self.pattern!r}>"

@@ -106,10 +106,11 @@ class Claims:
         InvalidToken: the payload is no JSON object. So does every method for a claim of the wrong type.
     """
 
-    __slots__ = ("_raw", "kind")
+    __slots__ = ("_raw", "_within", "kind")
 
     def __init__(self, payload: str, kind: Kind) -> None:
         self.kind: Kind = kind
+        self._within = ""  # the claim that holds these, to name in errors
         try:
             self._raw: Mapping[str, Raw] = _object.decode(payload)
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -163,7 +164,7 @@ class Claims:
     def inner(self, name: str) -> dict[str, Claims]:
         """Give an object of objects, to read these like a token; an absent one is empty."""
         found = self._decode(name, _objects, "an object of objects") or {}
-        return {key: self._within(claims) for key, claims in found.items()}
+        return {key: self._inner(f"{name}: ", claims) for key, claims in found.items()}
 
     def override(self) -> Override:
         """Give the claim `override`; what it does not mention is None."""
@@ -173,10 +174,9 @@ class Claims:
         flags = {field: getattr(found, field) for field in _Overrides.__struct_fields__}
         return Override(**{field: flag.value for field, flag in flags.items() if flag is not None})
 
-    def _within(self, raw: Mapping[str, Raw]) -> Claims:
+    def _inner(self, within: str, raw: Mapping[str, Raw]) -> Claims:
         claims = object.__new__(Claims)
-        claims.kind = self.kind
-        claims._raw = raw
+        claims.kind, claims._within, claims._raw = self.kind, within, raw
         return claims
 
     def _decode(self, name: str, decoder: msgspec.json.Decoder[Value], expected: str) -> Value | None:
@@ -189,4 +189,4 @@ class Claims:
             raise self._invalid(name, expected) from None
 
     def _invalid(self, name: str, expected: str) -> InvalidToken:
-        return InvalidToken(f"{name} is not {expected}", kind=self.kind)
+        return InvalidToken(f"{self._within}{name} is not {expected}", kind=self.kind)

@@ -21,6 +21,7 @@ from openline.errors import (
     OpenlineError,
     PermissionDenied,
     UnknownChannel,
+    UsageError,
 )
 from openline.membership import Joining, Membership, time_to_live
 from openline.names import is_name
@@ -102,6 +103,8 @@ class Commands:
         """Put a session into a channel, as the server wants it; see `Session.subscribe`."""
         if session.life is State.CONNECTED:
             await self._membership.put(session, channel, self._rules(channel), Admission())
+        elif session.life is not State.ENDED:
+            raise UsageError("subscribe: the session is not let in yet; on_connect returns Accept(channels=[…])")
 
     async def unsubscribe(self, session: Session, channel: str, code: UnsubscribeCode) -> None:
         """Take a session out of a channel, as the server wants it; see `Session.unsubscribe`."""
@@ -169,14 +172,14 @@ class Commands:
         await self._hear(self._membership.farewell(session, subscription, rules, code))
 
     async def _hear(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what nobody waits for an answer of: its errors are counted and logged."""
+        """Run what comes after the answer, so that no error of it can be one: it is counted and logged."""
         try:
             await work
         except OpenlineError as error:
-            _log.error("after a session or subscription ended: %s", error)
+            _log.error("after a command was answered or a session ended: %s", error)
         except Exception:  # noqa: BLE001  # counted and logged: nobody waits for an answer
             self.counters.handler_errors += 1
-            _log.exception("a handler failed after a session or subscription ended")
+            _log.exception("a handler failed after a command was answered or a session ended")
 
     async def carry_out(self, session: Session, identifier: int, request: Request) -> None:
         """Carry out a request and queue its reply. Never raises."""
@@ -245,7 +248,7 @@ class Commands:
         for joining, _, position in decided:
             joining.complete(position, server_side=True)
         for joining in joinings:
-            await self._membership.announce(joining)
+            await self._hear(self._membership.announce(joining))
 
     async def _prepare(self, session: Session, request: messages.ConnectRequest, welcome: Welcome) -> list[Joining]:
         """Begin every server-side subscription of a connect, or none."""
@@ -314,7 +317,7 @@ class Commands:
             await self._membership.abandon(joining)
             raise
         joining.complete(position, server_side=False)
-        await self._membership.announce(joining)
+        await self._hear(self._membership.announce(joining))
 
     async def _unsubscribe(self, session: Session, identifier: int, request: messages.UnsubscribeRequest) -> None:
         if not request.channel:

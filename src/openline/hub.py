@@ -71,7 +71,7 @@ class Hub:
             clock=self._clock,
         )
         self._auth = auth
-        self._reception = Reception(auth, self._clock.wall)
+        self._reception = Reception(auth, name_length=self._limits.name_length, now=self._clock.wall)
         self._commands = Commands(self._node, self._reception)
         self._lifespans = 0
         self._router: APIRouter | None = None

@@ -128,6 +128,15 @@ class Node:
         """Whether the node runs."""
         return self._tasks is not None
 
+    def check_started(self, what: str) -> None:
+        """Say whether the node runs, before something is done that needs it.
+
+        Raises:
+            HubNotStarted: it does not.
+        """
+        if not self.started:
+            raise HubNotStarted(f"{what}: the hub is not running: its router's lifespan has not started, or has ended")
+
     @property
     def turn(self) -> Turn:
         """What collects what leaves at the end of the turn.
@@ -236,8 +245,7 @@ class Node:
         """Publish to every subscriber of a channel, on every node; see `Broker.publish`."""
         if len(data) > self.limits.message_bytes:
             raise PayloadTooBig(len(data), self.limits.message_bytes)
-        if self._tasks is None:
-            raise HubNotStarted("publish: the hub is not running: its router's lifespan has not started, or has ended")
+        self.check_started("publish")
         return await self.broker.publish(
             channel,
             data,

@@ -47,6 +47,7 @@ class Reception:
 
     __slots__ = (
         "_found",
+        "_name_length",
         "_now",
         "_patterns",
         "_results",
@@ -57,8 +58,9 @@ class Reception:
         "procedures",
     )
 
-    def __init__(self, auth: JWT | None, now: Callable[[], float]) -> None:
+    def __init__(self, auth: JWT | None, *, name_length: int, now: Callable[[], float]) -> None:
         self.auth = auth
+        self._name_length = name_length
         self._now = now
         self.connecting: Handler | None = None
         self.disconnecting: Handler | None = None
@@ -84,6 +86,8 @@ class Reception:
 
     def rules(self, channel: str) -> ChannelRules | None:
         """Find what was declared for a channel."""
+        if len(channel) > self._name_length:
+            return None  # and not remembered: a client makes names up as long as it likes
         try:
             return self._found[channel]
         except KeyError:

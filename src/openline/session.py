@@ -193,6 +193,7 @@ class Session:
 
         Raises:
             Refusal: no pattern matches, it is in there already, or a limit is reached.
+            UsageError: its connect is not decided yet; `on_connect` returns the channels it begins with.
         """
         await self._conductor.subscribe(self, channel)
 

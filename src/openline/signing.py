@@ -101,6 +101,8 @@ def secret_key(option: str, secret: object, allowed: Sequence[str] | None) -> Ke
     """
     if not isinstance(secret, str | bytes):
         raise DeclarationError(f"{option} is a {type(secret).__name__}: a secret is str or bytes")
+    if not secret:
+        raise DeclarationError(f"{option} is empty: anybody could sign with it")
     algorithms = _allowed(option, _HMAC, allowed)
     try:
         material = jwt.get_algorithm_by_name("HS256").prepare_key(secret)

@@ -11,11 +11,14 @@ Invariants of this file:
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import Final, final
 
 from openline.outbox import Outbox
 from openline.topic import Topic
+
+_log: Final = logging.getLogger("openline")
 
 #: Subscribers passed in one turn: about five milliseconds, the kernel's sends included.
 SLICE: Final = 512
@@ -58,7 +61,11 @@ class Turn:
         finally:
             outboxes, self._outboxes = self._outboxes, []
             for outbox in outboxes:
-                outbox.flush()
+                try:
+                    outbox.flush()
+                except Exception:  # noqa: BLE001  # one broken wire must not keep the others from theirs
+                    _log.exception("a wire failed to write; its session is closed at the next message")
+                    outbox.drop()
 
     def _run_topics(self) -> None:
         left = SLICE

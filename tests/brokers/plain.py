@@ -273,7 +273,11 @@ def cut_off(store: PlainStore) -> Iterator[None]:
 
 
 def plain_nodes(
-    make_store: type[PlainStore] = PlainStore, make_broker: type[PlainBroker] = PlainBroker, *, nodes: int = 2
+    make_store: type[PlainStore] = PlainStore,
+    make_broker: type[PlainBroker] = PlainBroker,
+    *,
+    nodes: int = 2,
+    arrival_seconds: float = 5,
 ) -> Callable[[], AbstractAsyncContextManager[BrokerNodes]]:
     """Make a factory for the contract suite, with every hook and a clock that stands still."""
 
@@ -296,7 +300,7 @@ def plain_nodes(
         yield BrokerNodes(
             brokers=[make_broker(store) for _ in range(nodes)],
             advance=advance,
-            arrival_seconds=0.2,
+            arrival_seconds=arrival_seconds,
             idempotency_seconds=KEY_SECONDS,
             lose=lose,
             outage=outage,

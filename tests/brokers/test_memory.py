@@ -243,7 +243,7 @@ class AsTheModel(RuleBasedStateMachine):
 
 
 TestAsTheModel = AsTheModel.TestCase
-TestAsTheModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAsTheModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 
 
 # --- what only this broker promises ----------------------------------------------------------------------------------

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.servers.conftest import running, server
+from tests.servers.conftest import running
 
-__all__ = ["running", "server"]
+__all__ = ["running"]

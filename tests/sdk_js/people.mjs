@@ -19,15 +19,11 @@ export const decode = (data) => (PROTOBUF && data != null ? JSON.parse(new TextD
 
 /** Wait for something, but not for ever. */
 export function within(promise, what) {
-  const { promise: late, reject } = withRejecter();
-  const timer = setTimeout(() => reject(new Error(`waited too long for ${what}`)), LIMIT_MS);
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`waited too long for ${what}`)), LIMIT_MS);
+  });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
-
-function withRejecter() {
-  let reject;
-  const promise = new Promise((_, rejecter) => (reject = rejecter));
-  return { promise, reject };
 }
 
 /** Give the error a promise ends with. */

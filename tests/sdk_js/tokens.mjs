@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { connectionToken, subscriptionToken } from "./login.mjs";
 import { scenario, within } from "./people.mjs";
 
-/** Where tokens are fetched; `visited` waits until this many were. */
+/** Where tokens are fetched: the first is good for a moment, those after it for a minute. */
 function desk(make) {
   let visits = 0;
   let wake = () => {};
@@ -16,7 +16,7 @@ function desk(make) {
     get: async (context) => {
       visits += 1;
       wake();
-      return make(context);
+      return make({ ...context, expiresIn: visits === 1 ? 0.9 : 60 });
     },
     visited: (times) => within(visited(times), `token ${times}`),
     visits: () => visits,
@@ -25,23 +25,24 @@ function desk(make) {
 
 export default function tokens() {
   scenario("tokens are renewed while the line stays", async (scene) => {
-    const connection = desk(() => connectionToken("alice", { expiresIn: 0.9 }));
-    const subscription = desk(({ channel }) => subscriptionToken("alice", channel, { expiresIn: 0.9 }));
+    const connection = desk((order) => connectionToken("alice", order));
+    const subscription = desk((order) => subscriptionToken("alice", order.channel, order));
     const alice = scene.person("alice", { token: "", getToken: connection.get });
-    const before = await alice.connect();
+    await alice.connect();
     const vault = await alice.enter(`vault:${scene.name}`, { getToken: subscription.get });
 
     await connection.visited(2);
     await subscription.visited(2);
-    await vault.say("still here");
+    // Behind the second the server has answered whatever the SDK sent with its tokens.
+    for (let time = 0; time < 2; time++) await vault.say("still here");
 
-    assert.equal(await vault.hear(), "still here");
+    assert.deepEqual(await vault.hearEach(2), ["still here", "still here"]);
     assert.deepEqual(alice.ear.heard("connecting"), []);
-    assert.ok(before.client);
+    assert.deepEqual(vault.ear.heard("subscribing"), []);
   });
 
   scenario("a connection nobody renews ends with 3005", async (scene) => {
-    const alice = scene.person("alice", { hasty: true, expiresIn: 0.5 });
+    const alice = scene.person("alice", { hasty: true, expiresIn: 0.9 });
     await alice.connect();
 
     const ended = await alice.ear.next("connecting");
@@ -51,8 +52,31 @@ export default function tokens() {
     assert.deepEqual([away.code, away.reason], [1, "unauthorized"]);
   });
 
+  scenario("a subscription nobody renews ends with 2501", async (scene) => {
+    const channel = `safe:${scene.name}`;
+    const alice = await scene.connected("alice", { hasty: true });
+    const safe = await alice.enter(channel, { token: subscriptionToken("alice", channel, { expiresIn: 0.9 }) });
+
+    const ended = await safe.ear.next("subscribing");
+    const away = await safe.ear.next("unsubscribed");
+
+    assert.deepEqual([ended.code, ended.reason], [2501, "subscription expired"]);
+    assert.deepEqual([away.code, away.reason], [1, "unauthorized"]);
+  });
+
+  scenario("a renewal by somebody else's token ends the connection", async (scene) => {
+    let user = "bob";
+    const fresh = desk((order) => connectionToken(user, order));
+    const alice = scene.person("alice", { token: "", getToken: fresh.get });
+    await alice.connect();
+
+    user = "alice";
+
+    assert.equal((await alice.ear.next("disconnected")).code, 3500);
+  });
+
   scenario("an expired token sends the client for a new one", async (scene) => {
-    const fresh = desk(() => connectionToken("alice", { expiresIn: 60 }));
+    const fresh = desk((order) => connectionToken("alice", order));
     const alice = scene.person("alice", { expiresIn: -1, getToken: fresh.get });
 
     await alice.connect();

@@ -1,4 +1,4 @@
-"""The program, and what the scenarios need beside it: more channels, a second hub, and a way to tell the server what to do.
+"""The program, and what the scenarios need beside it: more channels, a second hub, a way to tell the server what to do.
 
 Everything under ``/control`` is for tests alone.
 """
@@ -17,10 +17,13 @@ brief = hub.channel("brief:{name}", history=History(size=3, seconds=300), publis
 vault = hub.channel("vault:{name}", history=History(size=100, seconds=300), publish=True, protected=True)
 inbox = hub.channel("inbox:{user}", history=History(size=100, seconds=300), publish=True)  # the server subscribes
 
+blob = hub.channel("blob:{name}", bytes, publish=True)
+
 #: A hub short of patience: it waits neither for late tokens nor for peers that do not answer a close.
 hasty = Hub(auth=JWT(secret=SECRET, anonymous=True), limits=Limits(expiry_grace_seconds=0, close_seconds=0.5))
 app.include_router(hasty.router, prefix="/hasty")
 flood = hasty.channel("flood:{name}")
+safe = hasty.channel("safe:{name}", protected=True)
 
 
 @hub.rpc("echo")

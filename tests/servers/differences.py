@@ -1,4 +1,4 @@
-"""What a server keeps to itself: how the wires differ, as data. ``docs/servers.md`` shows it, and the tests prove it."""
+"""What a server keeps to itself: how the wires differ, as data. ``docs/servers.md`` shows it, the tests prove it."""
 
 from __future__ import annotations
 

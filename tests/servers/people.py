@@ -19,7 +19,7 @@ LIMIT_SECONDS: Final = 10.0
 
 @final
 class Ear:
-    """Hears every event of a client or a subscription: what the SDK calls ``on_publication`` is the kind "publication"."""
+    """Hears every event of a client or subscription; what the SDK calls ``on_join`` is of the kind "join"."""
 
     def __init__(self) -> None:
         self._heard: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
@@ -34,7 +34,7 @@ class Ear:
         return hear
 
     async def next(self, *kinds: str) -> Any:
-        """Wait for an event of one of these kinds and give what the SDK says of it; others before it are passed over."""
+        """Wait for an event of one of these kinds; give what the SDK says of it. Others before it are passed over."""
         passed = []
         try:
             async with asyncio.timeout(LIMIT_SECONDS):

@@ -55,6 +55,13 @@ class RawClient:
         """Send up to 125 bytes as text, whatever they are."""
         self._socket.sendall(bytes((_TEXT, 0x80 | len(payload))) + bytes(4) + payload)
 
+    def read_to(self, words: bytes) -> None:
+        """Read until these words came, and not much further."""
+        while words not in self._early:
+            data = self._socket.recv(4096)
+            assert data, f"the connection ended before {words!r}"
+            self._early += data
+
     def close_frame(self) -> tuple[int, str]:
         """Read on to a close frame that comes in one piece; give its code and reason."""
         data = self._early

@@ -1,4 +1,4 @@
-"""How the server ends a line or a subscription, and what the client does then; with the Python SDK in both its modes."""
+"""How the server ends a line or a subscription, and what the client does; with the Python SDK in both its modes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from tests.servers.control import Control
 from tests.servers.people import Crowd
 
 
-@pytest.mark.parametrize(("code", "reason"), [(3503, "force disconnect"), (3507, "permission denied"), (4501, "banned")])
+@pytest.mark.parametrize(
+    ("code", "reason"), [(3503, "force disconnect"), (3507, "permission denied"), (4501, "banned")]
+)
 async def test_some_ends_are_for_good(people: Crowd, control: Control, name: str, code: int, reason: str) -> None:
     """The client is told code and reason and stays away."""
     alice = await people.connected(name)
@@ -19,7 +21,9 @@ async def test_some_ends_are_for_good(people: Crowd, control: Control, name: str
     assert (ended.code, ended.reason) == (code, reason)
 
 
-@pytest.mark.parametrize(("code", "reason"), [(3011, "force reconnect"), (3004, "internal server error"), (4001, "moved")])
+@pytest.mark.parametrize(
+    ("code", "reason"), [(3011, "force reconnect"), (3004, "internal server error"), (4001, "moved")]
+)
 async def test_after_other_ends_the_client_comes_back(
     people: Crowd, control: Control, name: str, code: int, reason: str
 ) -> None:

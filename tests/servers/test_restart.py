@@ -11,7 +11,7 @@ from tests.servers.server import COMMANDS, Server
 
 @pytest.mark.parametrize("name", COMMANDS)
 async def test_clients_come_back_to_the_next_server(name: str) -> None:
-    """They reconnect by themselves, and are told that what the first one remembered is gone: its history was its own."""
+    """They reconnect by themselves, and are told that what the first one remembered is gone with it."""
     first, second = Server(name), Server(name)
     try:
         async with cutter(first.port) as proxy, crowd(first, protobuf=False) as people:
@@ -32,13 +32,9 @@ async def test_clients_come_back_to_the_next_server(name: str) -> None:
         second.stop()
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_log_says_at_the_start_which_wire_is_slow(name: str) -> None:
+def test_the_log_says_at_the_start_which_wire_is_slow(running: Server) -> None:
     """One line on the plain wire tells how to get the fast one; on the fast wire there is none."""
-    server = Server(name)
-    server.stop()
-
-    assert server.log.count("connections run on the plain wire") == (name != "openline")
+    assert running.log.count("connections run on the plain wire") == (running.name != "openline")
 
 
 async def test_uvicorns_own_event_loop_serves_the_plain_wire() -> None:

@@ -18,7 +18,7 @@ async def problems_of(guarantee: str, broken: type[PlainStore] | type[PlainBroke
     for check in BROKER_CHECKS:
         if check.guarantee == guarantee:
             try:
-                await check(plain_nodes(store, broker, nodes=nodes), limit_seconds=5)
+                await check(plain_nodes(store, broker, nodes=nodes, arrival_seconds=0.2), limit_seconds=5)
             except ContractBroken as error:
                 found.append(error)
     assert all(str(error).startswith(f"{guarantee} ({error.check}): ") for error in found)

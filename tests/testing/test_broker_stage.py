@@ -14,8 +14,8 @@ from tests.brokers.plain import plain_nodes
 
 
 @asynccontextmanager
-async def _stage() -> AsyncIterator[Stage]:
-    async with plain_nodes()() as setup:
+async def _stage(arrival_seconds: float = 5) -> AsyncIterator[Stage]:
+    async with plain_nodes(arrival_seconds=arrival_seconds)() as setup:
         stage = Stage(setup)
         for node in stage.nodes:
             await node.start()
@@ -42,7 +42,7 @@ async def test_waits_for_what_is_on_its_way() -> None:
 
 async def test_says_what_came_instead() -> None:
     """If what is waited for does not come in time, the error tells what did."""
-    async with _stage() as stage:
+    async with _stage(arrival_seconds=0.2) as stage:
         channel = await stage.followed()
         await stage.first.publish(channel, b"another")
         with pytest.raises(ContractBroken, match=r"never.* did not arrive in 0.2 s; what did: .*another"):

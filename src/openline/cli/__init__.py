@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command line; without its library, say what to install."""
     try:
-        from openline.cli.commands import app
+        from openline.cli.commands import app  # noqa: PLC0415  # its library is optional
     except ImportError as error:
         if error.name not in ("typer", "rich"):
             raise

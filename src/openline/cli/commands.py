@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
+import uvicorn
+from uvicorn.importer import ImportFromStringError, import_from_string
 
 from openline.version import VERSION
 
@@ -43,12 +45,10 @@ def run(
     access_log: Annotated[bool, typer.Option(help="Log a line for each HTTP request.")] = True,
 ) -> None:
     """Run an app on uvicorn with the fast wire."""
-    import uvicorn
-
     if log_level not in uvicorn.config.LOG_LEVELS:
         levels = ", ".join(uvicorn.config.LOG_LEVELS)
         raise typer.BadParameter(f"{log_level!r} is none of {levels}", param_hint="--log-level")
-    sys.path.insert(0, os.getcwd())  # as uvicorn's own command does: `main:app` means ./main.py
+    sys.path.insert(0, str(Path.cwd()))  # as uvicorn's own command does: `main:app` means ./main.py
     if not reload:  # else the first save after a mistake mends it, and uvicorn waits for that
         _check(target)
     uvicorn.run(
@@ -68,8 +68,6 @@ def _check(target: str) -> None:
     Raises:
         BadParameter: it names no app. What an app's module raises as it is imported is let through.
     """
-    from uvicorn.importer import ImportFromStringError, import_from_string
-
     try:
         found = import_from_string(target)
     except ImportFromStringError as error:

@@ -93,6 +93,10 @@ class Client:
         self._to_app.put_nowait({"type": "websocket.connect"})
         try:
             await app(scope, self._to_app.get, self._take)
+        except Exception as error:
+            if self._opened.done():
+                raise
+            self._opened.set_exception(error)  # for who opens the line: nobody else waits for it
         finally:
             self._end(1006, "")
 

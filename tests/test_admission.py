@@ -1,0 +1,50 @@
+"""What handlers return to let a client in: checked when it is made."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from openline import Accept, Allow, DeclarationError
+
+
+def test_by_itself_it_says_nothing() -> None:
+    """An anonymous user without anything, for ever."""
+    assert (Accept().user, Accept().channels, Accept().expires_at) == ("", (), None)
+    assert (Allow().info, Allow().data, Allow().expires_at) == (None, None, None)
+
+
+@pytest.mark.parametrize("kind", [Accept, Allow])
+def test_an_expiry_is_unix_seconds_or_a_moment_with_its_time_zone(kind: Any) -> None:
+    """A moment without one would mean another moment on another machine."""
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+    assert kind(expire_at=noon.timestamp()).expires_at == noon.timestamp()
+    assert kind(expire_at=noon).expires_at == noon.timestamp()
+    assert kind(expire_at=noon.astimezone(timezone(timedelta(hours=5)))).expires_at == noon.timestamp()
+    with pytest.raises(DeclarationError, match=f"{kind.__name__}.expire_at"):
+        kind(expire_at=datetime(2026, 1, 1, 12))  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("user", [42, None, b"ann"])
+def test_a_user_id_is_text(user: Any) -> None:
+    """A number would be another user than the text of its digits."""
+    with pytest.raises(DeclarationError, match=r"Accept\.user"):
+        Accept(user=user)
+
+
+def test_channels_are_a_list_of_names() -> None:
+    """One name would be taken for a list of letters."""
+    assert Accept(channels=("a", "b")).channels == ("a", "b")
+    with pytest.raises(DeclarationError, match=r"Accept\.channels"):
+        Accept(channels="room")
+
+
+@pytest.mark.parametrize("kind", [Accept, Allow])
+def test_it_does_not_change_and_is_told_apart_by_what_it_says(kind: Any) -> None:
+    """A handler may keep one and return it again and again."""
+    assert kind(info=1) == kind(info=1) != kind(info=2)
+    with pytest.raises(AttributeError):
+        kind().info = 5

@@ -1,0 +1,222 @@
+"""The programs of README and docs are driven by clients: they do what the page around them says."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from openline.errors import OpenlineError
+from openline.testing import Client, Closed, HandshakeRefused, Refused, connect
+from tests.pages import ROOT, page, program
+from tests.running import openline_run, running
+
+MODULES = ROOT / "web/node_modules"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, and this process in it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def routes(app: Any) -> httpx2.AsyncClient:
+    """A client of the app's routes, in the same event loop."""
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test")
+
+
+async def refused(client: Client, channel: str) -> int:
+    """Subscribe in vain; give the error's code."""
+    with pytest.raises(Refused) as refusal:
+        await client.subscribe(channel)
+    return refusal.value.code
+
+
+async def kept_out(app: Any, **options: Any) -> OpenlineError:
+    """Connect in vain; give the reason."""
+    with pytest.raises((Refused, Closed, HandshakeRefused)) as reason:
+        async with connect(app, **options):
+            pass
+    error: OpenlineError = reason.value
+    return error
+
+
+# --- README -------------------------------------------------------------------------------------------------------
+
+
+async def test_server_and_clients_of_the_readme_hear_each_other(folder: Path) -> None:
+    """`openline run main:app`, the JavaScript, the Python and a request, as one who follows the README has them."""
+    readme = page("README.md")
+    assert "main.py" in readme.write_files(folder)
+    (script,) = readme.blocks("js")
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(openline_run("main:app", folder))
+        here = f"127.0.0.1:{port}"
+        (folder / "client.py").write_text((folder / "client.py").read_text().replace("localhost:8000", here))
+        # Node 20 has no WebSocket of its own, as browsers do.
+        (folder / "node_modules").symlink_to(MODULES)
+        (folder / "browser.mjs").write_text('import { WebSocket } from "ws";\nglobalThis.WebSocket = WebSocket;\n')
+        (folder / "client.mjs").write_text(script.text.replace("localhost:8000", here))
+
+        browser = await stack.enter_async_context(running(["node", "--import", "./browser.mjs", "client.mjs"], folder))
+        await browser.prints("hello from JavaScript")
+        listener = await stack.enter_async_context(running([sys.executable, "client.py"], folder))
+        await asyncio.gather(browser.prints("hello from Python"), listener.prints("hello from Python"))
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            answer = await http.post(f"http://{here}/rooms/lobby?text=hello+from+HTTP")
+
+        assert answer.status_code == 200
+        await asyncio.gather(browser.prints("hello from HTTP"), listener.prints("hello from HTTP"))
+
+
+async def test_the_larger_program_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members enter, messages are signed, what does not fit is refused by its field, a call is answered."""
+    async with program(page("README.md"), "chat.py", monkeypatch) as chat, routes(chat.app) as http:
+        tokens = {user: (await http.post("/token", params={"user": user})).json() for user in ("ada", "eve")}
+        async with connect(chat.app, token=tokens["ada"]) as ada, connect(chat.app, token=tokens["eve"]) as eve:
+            await ada.subscribe("room:lobby")
+            await ada.publish("room:lobby", {"author": "eve", "text": "hello"})
+
+            assert (await ada.publication())["data"] == {"author": "ada", "text": "hello"}
+            assert await ada.rpc("room.present", {"name": "lobby"}) == ["ada"]
+            assert await refused(eve, "room:lobby") == 103
+            with pytest.raises(Refused, match="text"):
+                await ada.publish("room:lobby", {"txt": "hello"})
+        assert str(await kept_out(chat.app)).startswith("3501")
+
+
+# --- the quickstart and the way from the tutorial -----------------------------------------------------------------
+
+
+async def test_the_chat_of_the_quickstart(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page is served, a visitor without a name is told, a route publishes to those who are there."""
+    quickstart = page("docs/quickstart.md")
+    quickstart.write_files(folder)
+    async with program(quickstart, "chat.py", monkeypatch) as chat, routes(chat.app) as http:
+        assert "app.js" in (await http.get("/page/")).text
+        assert "name" in str(await kept_out(chat.app, data={"name": ""}))
+        async with connect(chat.app, data={"name": "ada"}) as ada:
+            await ada.subscribe("room:kitchen")
+            await http.post("/rooms/kitchen", json={"author": "cook", "text": "tea"})
+            assert (await ada.publication())["data"] == {"author": "cook", "text": "tea"}
+            assert await refused(ada, "hall:kitchen") == 102
+
+
+async def test_the_chat_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tutorial's chat works as its page says; so does what it becomes, with the names proven."""
+    tutorial = page("docs/from-connection-manager.md")
+    async with program(tutorial, "before.py", monkeypatch) as before:
+        assert {route.path for route in before.app.routes} >= {"/chat/{name}"}
+
+    async with program(tutorial, "after.py", monkeypatch) as after, routes(after.app) as http:
+        assert "sign in first" in str(await kept_out(after.app, token="made up"))
+        async with connect(after.app, token="token-of-ada") as ada, connect(after.app, token="token-of-bob") as bob:
+            await ada.subscribe("room:lobby")
+            await bob.subscribe("room:lobby")
+            await bob.publish("room:lobby", {"author": "ada", "text": "it was me"})
+            await http.post("/rooms/lobby", json={"author": "the house", "text": "now, now"})
+            said = [(await ada.publication())["data"] for _ in range(2)]
+            assert said == [{"author": "bob", "text": "it was me"}, {"author": "the house", "text": "now, now"}]
+
+
+# --- authentication -----------------------------------------------------------------------------------------------
+
+
+async def test_tokens_of_the_authentication_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app's token opens a line and the server subscribes; without one, with a bad one or when banned: no line."""
+    async with program(page("docs/authentication.md"), "tokens.py", monkeypatch) as tokens, routes(tokens.app) as http:
+        token = (await http.post("/live-token")).json()["token"]
+        async with connect(tokens.app, token=token) as client:
+            assert next(iter(tokens.hub.sessions.values())).channels == {"user:42"}
+            await tokens.hub.publish("user:42", "hello")
+            assert (await client.publication("user:42"))["data"] == "hello"
+            (session,) = tokens.hub.user("42").sessions
+            assert session.info == {"name": "Ada"}
+
+        assert str(await kept_out(tokens.app)).startswith("3501")
+        assert str(await kept_out(tokens.app, token="not.a.token")).startswith("3500")
+        tokens.BANNED.add("42")
+        assert str(await kept_out(tokens.app, token=token)) == "103 banned"
+
+
+async def test_opaque_tokens_of_the_authentication_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the client sends is looked up by a dependency."""
+    async with program(page("docs/authentication.md"), "opaque.py", monkeypatch) as opaque:
+        async with connect(opaque.app, token="s3cret-of-ada"):
+            assert [session.user for session in opaque.hub.sessions.values()] == ["ada"]
+        assert str(await kept_out(opaque.app, token="made up")) == "103 unknown token"
+
+
+async def test_cookies_of_the_authentication_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cookie says who it is; a page of another site is refused at the handshake, before anyone is asked."""
+    signed_in = {"cookie": "session_id=5e55"}
+    async with program(page("docs/authentication.md"), "cookies.py", monkeypatch) as cookies:
+        async with connect(cookies.app, headers={**signed_in, "origin": "https://shop.example"}):
+            assert [session.user for session in cookies.hub.sessions.values()] == ["ada"]
+        foreign = await kept_out(cookies.app, headers={**signed_in, "origin": "https://evil.example"})
+        assert isinstance(foreign, HandshakeRefused)
+        assert foreign.status == 403
+
+
+async def test_schemes_of_the_authentication_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The header of the handshake is read by FastAPI's scheme; members enter, the rest stays outside."""
+    ada = {"authorization": "Bearer token-of-ada"}
+    async with program(page("docs/authentication.md"), "schemes.py", monkeypatch) as schemes:
+        async with connect(schemes.app, headers=ada) as client:
+            await client.subscribe("room:lobby")
+            (here,) = (await client.presence("room:lobby")).values()
+            assert (here["user"], here["chan_info"]) == ("ada", {"role": "member"})
+            assert await refused(client, "room:attic") == 103
+            assert await refused(client, "user:ada") == 103
+        stranger = await kept_out(schemes.app, headers={"authorization": "Bearer made up"})
+        assert str(stranger) == "101 unknown token"
+
+
+async def test_subscription_tokens_of_the_authentication_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A protected channel wants its own token; a session ends with its hour, or when somebody signs out."""
+    async with (
+        program(page("docs/authentication.md"), "private.py", monkeypatch) as private,
+        routes(private.app) as http,
+    ):
+        token = (await http.post("/board-token/7")).json()["token"]
+        async with connect(private.app) as client:
+            (session,) = private.hub.sessions.values()
+            assert session.expires_at is not None
+            assert await refused(client, "board:7") == 103
+            assert (await client.subscribe("board:7", token=token))["expires"]
+
+        signed = private.auth.sign("42", expires_in=900)
+        async with connect(private.app, token=signed) as client:
+            await http.post("/role-changed/42")
+            assert (await client.closed()).code == 3011
+        async with connect(private.app, token=signed) as client:
+            await http.post("/sign-out/42")
+            assert (await client.closed()).code == 3503
+
+
+# --- concepts -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_shop_of_the_concepts_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The router's prefix holds, cases are for their customers, a cache channel gives the newest to those who come."""
+    path, cookie = "/live/connection/websocket", {"cookie": "user=ada"}
+    async with (
+        program(page("docs/concepts.md"), "shop.py", monkeypatch) as shop,
+        connect(shop.app, path=path, headers=cookie) as ada,
+    ):
+        await ada.subscribe("support:4711")
+        await ada.publish("support:4711", {"text": "it broke"})
+        said = await ada.publication("support:4711")
+        assert said["data"] == {"text": "it broke", "by": "ada"}
+        assert (said["info"]["conn_info"], said["info"]["chan_info"]) == ({"name": "Ada"}, {"side": "customer"})
+        assert await refused(ada, "support:4712") == 103
+
+        newest = await ada.subscribe("price:corner:tea", recover=True, offset=0, epoch="")
+        assert [missed["data"] for missed in newest["publications"]] == [{"price": 230}]
+        assert await ada.rpc("price.now", {"shop": "corner", "item": "tea"}) == 230

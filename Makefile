@@ -35,7 +35,7 @@ test: $(OPENLINE) $(PAGES) $(NODE_PACKAGES) chromium ## prepare what is missing 
 check: $(OPENLINE) ## ruff, mypy --strict and the floors
 	@$(RUN) -m ruff check
 	@$(RUN) -m ruff format --check
-	@$(RUN) -m mypy --strict src tests
+	@$(RUN) -m mypy --strict src tests bench
 	@$(RUN) -m pytest -q tests/test_floors.py
 
 format: $(OPENLINE) ## put the sources into the house format

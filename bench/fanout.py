@@ -40,8 +40,8 @@ class Peer(NamedTuple):
 
 def openline_peer(name: str, channel: str) -> Peer:
     """Openline on the fast wire; every line subscribes to one channel."""
-    hello = '{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"%s"}}' % channel
-    publish = '{"id":3,"publish":{"channel":"%s","data":"%%s"}}' % channel
+    hello = '{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"CHANNEL"}}'.replace("CHANNEL", channel)
+    publish = '{"id":3,"publish":{"channel":"CHANNEL","data":"%s"}}'.replace("CHANNEL", channel)
     command = (sys.executable, "-m", "openline.cli", "run", "bench.apps:openline_app", "--log-level", "warning")
     return Peer(name, (*command, "--port", "{port}"), "/connection/websocket", hello, publish)
 

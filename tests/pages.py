@@ -142,7 +142,7 @@ async def program(page: Page, file: str, patch: pytest.MonkeyPatch) -> AsyncIter
         yield module
 
 
-PAGES = [Page(ROOT / "README.md"), *(Page(path) for path in sorted((ROOT / "docs").rglob("*.md")))]
+PAGES = [Page(path) for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")))]
 
 
 def page(name: str) -> Page:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import functools
 import re
 import shlex
@@ -134,6 +133,7 @@ def test_every_command_exists(line: str) -> None:
             assert command in FOREIGN
 
 
+@functools.cache
 def options_of(*module: str) -> set[str]:
     """The options a command of this environment knows."""
     told = run([sys.executable, "-m", *module, "--help"])
@@ -243,7 +243,9 @@ def test_every_page_is_reached_from_the_readme() -> None:
     assert {one.path for one in PAGES} <= reached
 
 
-async def test_the_command_line_is_what_the_servers_page_says() -> None:
-    """Every option of `openline run` is named there."""
-    words = await asyncio.to_thread(lambda: page("docs/servers.md").text)
-    assert {option for option in options_of("openline.cli", "run") if option not in words} <= {"--help", "--access-log"}
+def test_the_command_line_is_what_the_servers_page_says() -> None:
+    """Every option of `openline run` is named there; of a pair of options the one that changes something."""
+    words = page("docs/servers.md").text
+
+    told = {option for option in options_of("openline.cli", "run") if option in words}
+    assert options_of("openline.cli", "run") - told <= {"--help", "--access-log"}

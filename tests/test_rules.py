@@ -199,6 +199,27 @@ async def test_a_handler_that_answers_something_else_is_a_fault_of_the_app(caplo
 # --- publishing -------------------------------------------------------------------------------------------------------
 
 
+async def test_who_may_not_enter_a_guarded_channel_may_not_publish_into_it_either() -> None:
+    """`publish=True` is for those inside; where nobody guards the entry, it is for everybody."""
+    hub = Hub(auth=JWT(secret=SECRET, anonymous=True), clock=VirtualClock())
+    hub.channel("protected", protected=True, publish=True)
+    hub.channel("open", publish=True)
+    guarded = hub.channel("guarded", publish=True)
+
+    @guarded.on_subscribe
+    def members(session: Session) -> None:
+        if session.user != "ann":
+            raise PermissionDenied
+
+    async with serving(hub) as app, connect(app, token=ANN) as ann, connect(app) as stranger:
+        assert await stranger.publish("open", 1) == {}
+        for channel in ("guarded", "protected"):
+            assert await refused(stranger.publish(channel, 1)) == 103
+            assert await refused(ann.publish(channel, 1)) == 103
+            await ann.subscribe(channel, token=signed(sub="ann", channel=channel))
+            assert await ann.publish(channel, 1) == {}
+
+
 async def test_the_handler_decides_what_is_published() -> None:
     """What it returns; the message as it came, if it returns nothing."""
     hub = Hub()

@@ -270,7 +270,6 @@ def test_weak_keys_are_known() -> None:
         (42, "int"),
         (keys.public_pem("rsa"), "asymmetric key"),
         (keys.private_pem("P-256"), "asymmetric key"),
-        ('{"kty":"oct","k":"AAAA"}', "JWK"),
     ],
 )
 def test_what_is_no_secret(secret: object, problem: str) -> None:

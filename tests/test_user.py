@@ -13,6 +13,7 @@ from openline import (
     AlreadySubscribed,
     BadRequest,
     DeclarationError,
+    Disconnect,
     History,
     Hub,
     LimitExceeded,
@@ -22,7 +23,12 @@ from openline import (
     UsageError,
     codes,
 )
+from openline.brokers.memory import MemoryBroker
+from openline.options import ChannelOptions
+from openline.publication import Publication
 from openline.testing import Client, connect
+from tests.engine import running
+from tests.remote_broker import RemoteBroker
 from tests.serving import serving
 
 
@@ -304,3 +310,24 @@ async def test_subscribing_before_the_connection_is_let_in_is_refused() -> None:
     async with serving(hub) as app, connect(app):
         assert len(told) == 1
         assert "Accept(channels=" in told[0]
+
+
+async def test_a_subscription_the_server_could_not_begin_leaves_nothing() -> None:
+    """What was published while history was read got lost on its way here: there is no position to begin at."""
+    broker = RemoteBroker(MemoryBroker())
+    async with running(ChannelOptions(history=History(), presence=True), broker=broker) as engine:
+        _, session = engine.client()
+        await engine.settle()
+
+        async def meanwhile() -> None:
+            broker.lose = lambda message: isinstance(message, Publication) and message.offset == 1
+            await engine.publish("a", 1, 2)
+
+        broker.after_history = meanwhile
+        with pytest.raises(Disconnect, match="3010"):
+            await session.subscribe("a")
+        await engine.settle()
+
+        assert session.channels == frozenset()
+        assert engine.node.topic("a") is None
+        assert await engine.node.presence.members("a") == {}

@@ -128,7 +128,8 @@ class Hub:
                 clients choose. Only with history.
             presence: clients may ask who is here.
             join_leave: clients that ask for it are told who comes and goes.
-            publish: clients may publish without an `on_publish` handler; the message is validated all the same.
+            publish: clients may publish without an `on_publish` handler; the message is validated all the same. Where
+                `on_subscribe` or a token guards the channel, only those who are subscribed may.
             protected: clients need a subscription token.
         Raises:
             DeclarationError: the pattern is none, was declared before, or an option cannot work.

@@ -221,7 +221,11 @@ class Membership:
     async def put(self, session: Session, channel: str, rules: Rules, admission: Admission) -> None:
         """Subscribe a session in mid-connection, as the server wants it, and tell its client."""
         joining = await self.begin(session, channel, rules, SubscribeRequest(channel=channel), admission)
-        result, position = joining.decide()
+        try:
+            result, position = joining.decide()
+        except Exception:
+            await self.abandon(joining)
+            raise
         push = SubscribePush(
             recoverable=result.recoverable,
             epoch=result.epoch,

@@ -26,7 +26,7 @@ class ChannelRules:
     """The rules of one pattern. The handlers are set by the decorators of `Channel`, before the hub starts.
 
     Args:
-        publish: clients may publish without a handler.
+        publish: clients may publish without a handler; into a channel that is guarded, those who are in it.
         auth: verifies subscription tokens; None where there are none.
         now: the wall clock.
     """
@@ -103,6 +103,9 @@ class ChannelRules:
         if self.publishing is None:
             if not self.publish:
                 raise PermissionDenied
+            if session.subscription(channel) is None:
+                # Who may not enter a guarded channel may not speak into it either.
+                await self.may_read(session, channel)
             return self.payload.admit(data)
         message = await self.publishing(session, handshake_of(session), parts=self.parts(channel), message=data)
         # A handler that returns nothing had nothing to change.

@@ -23,7 +23,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
-from openline.errors import DeclarationError
+from openline.errors import DeclarationError, OpenlineError
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
@@ -41,7 +41,7 @@ _SAFE_SECRET_BYTES: Final = {"HS256": 32, "HS384": 48, "HS512": 64}
 _SAFE_RSA_BITS: Final = 2048
 
 
-class NotSigned(Exception):
+class NotSigned(OpenlineError):
     """A token is none that one of the keys signed; the message says why, for the client too."""
 
 

@@ -154,6 +154,7 @@ class Crowd:
         channels: tuple[str, ...] = (),
         port: int | None = None,
         hasty: bool = False,
+        protobuf: bool | None = None,
         **options: Any,
     ) -> Person:
         """Make somebody who is not connected yet.
@@ -164,12 +165,13 @@ class Crowd:
             channels: the server subscribes them to these.
             port: of what stands between them and the server.
             hasty: at the hub that waits for no late token.
+            protobuf: the mode, where it is not that of the crowd.
             options: the SDK's own.
         """
         if user and "token" not in options:
             options["token"] = connection_token(user, expires_in=expires_in, channels=channels)
         address = self.server.websocket(port=port, hasty=hasty)
-        person = Person(address, protobuf=self._protobuf, **options)
+        person = Person(address, protobuf=self._protobuf if protobuf is None else protobuf, **options)
         self._people.append(person)
         return person
 

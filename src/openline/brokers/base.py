@@ -1,6 +1,7 @@
 """What a broker guarantees.
 
-1. Order: publications of one channel reach every node that follows it in one order, that of their offsets.
+1. Order: publications of one channel that are kept reach every node that follows it in one order, that of their
+   offsets; those without history reach it in the order of each publisher.
 2. Positions: within an epoch the offsets of a channel strictly increase and none is ever given twice; every
    publication names its predecessor. A broker that may have lost the tail of a stream starts a new epoch.
 3. Atomic: a publication is in history exactly if it was, is being or will be carried to the nodes.

@@ -1,4 +1,7 @@
-"""The scenarios of the JavaScript SDK, in its JSON and its Protobuf mode, on every server."""
+"""The scenarios of the released JavaScript SDK, in its JSON and its Protobuf mode, on every server.
+
+Node's own test runner plays them; each is reported here as a test of its own.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,19 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from tests.servers.program import SECRET
-from tests.servers.server import Server
+from tests.servers.server import ROOT, Server
 
-HERE = Path(__file__).parent
+FOLDER = ROOT / "tests" / "sdk_js"
 SUITE_SECONDS = 50
 
 #: Every scenario, as its file declares it.
 SCENARIOS = [
-    name for file in sorted(HERE.glob("*.mjs")) for name in re.findall(r'(?m)^  scenario\("(.+)",', file.read_text())
+    name for file in sorted(FOLDER.glob("*.mjs")) for name in re.findall(r'(?m)^  scenario\("(.+)",', file.read_text())
 ]
 
 
@@ -45,7 +47,7 @@ def suite(request: pytest.FixtureRequest, running: Server) -> Suite:
     before = len(running.log)
     done = subprocess.run(
         [node, "--test", "--test-reporter=./reporter.mjs", "suite.test.mjs"],
-        cwd=HERE,
+        cwd=FOLDER,
         env=os.environ | environment,
         capture_output=True,
         check=False,

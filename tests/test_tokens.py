@@ -129,7 +129,7 @@ def test_everything_said() -> None:
         channels=["news", "room:1", "news"],
         subs={
             "room:2": {"info": {"a": 1}, "data": [1], "override": {"presence": {"value": True}}},
-            "room:3": {"b64info": base64.b64encode(b"\x00").decode(), "b64data": base64.b64encode(b"\xff").decode()},
+            "room:3": {"b64info": base64.b64encode(b"[2]").decode(), "b64data": base64.b64encode(b"3").decode()},
             "room:4": {},
         },
         meta={"plan": "free"},
@@ -141,7 +141,7 @@ def test_everything_said() -> None:
         channels=("news", "room:1"),
         subs={
             "room:2": TokenSubscription(info=b'{"a":1}', data=b"[1]", override=Override(presence=True)),
-            "room:3": TokenSubscription(info=b"\x00", data=b"\xff"),
+            "room:3": TokenSubscription(info=b"[2]", data=b"3"),
             "room:4": TokenSubscription(),
         },
         meta=b'{"plan":"free"}',
@@ -325,7 +325,7 @@ def test_subscription_claims() -> None:
         channel="room:1",
         client="session",
         info={"a": 1},
-        b64data=base64.b64encode(b"\x00\xff").decode(),
+        b64data=base64.b64encode(b"[4]").decode(),
         exp=NOW + 60,
         expire_at=NOW + 30,
         override={"force_recovery": {"value": True}},
@@ -335,7 +335,7 @@ def test_subscription_claims() -> None:
         channel="room:1",
         client="session",
         info=b'{"a":1}',
-        data=b"\x00\xff",
+        data=b"[4]",
         expires_at=NOW + 30,
         override=Override(force_recovery=True),
     )

@@ -1,4 +1,7 @@
-"""The WebSocket implementation for uvicorn: an app's ordinary routes run on it unchanged. Real servers, real sockets."""
+"""The WebSocket implementation for uvicorn: an app's ordinary routes run on it unchanged.
+
+Real servers, real sockets.
+"""
 
 from __future__ import annotations
 

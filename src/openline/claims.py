@@ -21,6 +21,7 @@ from msgspec import Raw
 from openline import codes
 from openline.errors import Disconnect
 from openline.options import Override
+from openline.protocol.json import one_line
 
 Kind = Literal["connection", "subscription"]
 Value = TypeVar("Value")
@@ -146,16 +147,17 @@ class Claims:
         return number
 
     def embedded(self, name: str) -> bytes:
-        """Give a payload, from the claim itself (JSON) or from its namesake ``b64…``, which goes first (any bytes).
+        """Give a payload, from the claim itself or from its namesake ``b64…``, which goes first.
 
-        JSON comes out without white space between tokens, so that it fits on one line; null is no payload.
+        Either way it is JSON: others see it, and of those some always speak JSON. It comes out without white space
+        between tokens, so that it fits on one line; null is no payload.
         """
         encoded = self.text(f"b64{name}")
         if encoded:
             try:
-                return binascii.a2b_base64(encoded, strict_mode=True)
+                return one_line(binascii.a2b_base64(encoded, strict_mode=True))
             except ValueError:
-                raise self._invalid(f"b64{name}", "base64") from None
+                raise self._invalid(f"b64{name}", "JSON in base64") from None
         raw = self._raw.get(name)
         if raw is None or bytes(raw) == b"null":
             return b""

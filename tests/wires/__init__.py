@@ -1,0 +1,1 @@
+"""Tests of the wires, and the servers and the client they use."""

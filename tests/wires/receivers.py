@@ -41,22 +41,28 @@ class Recorder:
         return self
 
     def receive(self, frame: bytes) -> None:
+        """Record a message."""
         self._events.put(("received", frame))
         self.on_receive(frame)
 
     def pause(self) -> None:
+        """Record it."""
         self._events.put(("paused",))
 
     def ponged(self) -> None:
+        """Record it."""
         self._events.put(("ponged",))
 
     def resume(self) -> None:
+        """Record it."""
         self._events.put(("resumed",))
 
     def closed(self, code: int, reason: str) -> None:
+        """Record the end."""
         self._events.put(("closed", code, reason))
 
     def shutdown(self) -> None:
+        """Record it, and close as a session does."""
         self._events.put(("shutdown",))
         self.wire.close(3001, "shutdown", deadline_seconds=0.2)
 

@@ -25,24 +25,30 @@ class Transport(asyncio.Transport):
         self.is_closed = False
 
     def write(self, data: Any) -> None:
+        """Keep it."""
         self.written += data
 
     def write_eof(self) -> None:
         """Nothing more is written."""
 
     def can_write_eof(self) -> bool:
+        """As TCP can."""
         return True
 
     def pause_reading(self) -> None:
+        """Remember it."""
         self.is_paused = True
 
     def resume_reading(self) -> None:
+        """Remember it."""
         self.is_paused = False
 
     def close(self) -> None:
+        """Remember it."""
         self.is_closed = True
 
     def abort(self) -> None:
+        """Remember it."""
         self.is_closed = True
 
 
@@ -60,6 +66,9 @@ class Collecting(Connection):
         self.messages.append((payload, binary))
         if len(self.messages) in self.pauses:
             self.pause_reading()
+
+    def _ponged(self, payload: bytes) -> None:
+        assert not self._is_paused
 
     def _ended(self, code: int, reason: str) -> None:
         self.ends.append((code, reason))

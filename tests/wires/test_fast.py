@@ -179,12 +179,13 @@ def test_after_the_detach_nothing_of_the_handshake_is_kept(loop: str) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scope = Remembered(scope)
         kept["scope"] = weakref.ref(scope)
-        kept["task"] = weakref.ref(asyncio.current_task())  # type: ignore[arg-type]  # there is one
+        kept["task"] = weakref.ref(asyncio.current_task())
         kept["protocol"] = weakref.ref(receive.__self__)
         kept["queue"] = weakref.ref(receive.__self__._events)
         scope["extensions"][DETACH](recorder.open, TEXT_FRAMES, None, 1000)
 
     with uvicorn_server(app, loop=loop) as served, Client(served.port) as client:
+        connections: set[Any] = served.server.server_state.connections
         recorder.next()
         client.send_text("alive")
         assert recorder.next() == ("received", b"alive")
@@ -195,7 +196,7 @@ def test_after_the_detach_nothing_of_the_handshake_is_kept(loop: str) -> None:
 
         assert len(kept) == 4
         assert served.call(left) == []
-        assert served.call(lambda: list(served.server.server_state.connections)) == [recorder.wire]
+        assert served.call(lambda: list(connections)) == [recorder.wire]
         assert not served.call(lambda: served.server.server_state.tasks)
 
 
@@ -297,14 +298,12 @@ def test_fragments_are_joined_and_pings_between_them_answered(line: Line) -> Non
         assert client.read_frame() == Frame(PONG, b"between")
 
 
-def test_pings_are_answered_and_pongs_ignored(line: Line) -> None:
-    """Liveness frames do not reach the receiver, whichever way the connection is read."""
+def test_pings_are_answered(line: Line) -> None:
+    """The receiver does not hear of them, whichever way the connection is read."""
     with line.client() as client:
         client.send_frame(PING, b"whole")
         assert client.read_frame() == Frame(PONG, b"whole")
-        client.send_frame(PONG, b"unasked")
         client.send_frame(TEXT, b"from here on a parser reads: ", fin=False)
-        client.send_frame(PONG, b"unasked")
         client.send(frame(PING, b"first") + frame(PING, b"second"))
         client.send_frame(CONTINUATION, b"it was a fragment")
         assert line.recorder.next() == ("received", b"from here on a parser reads: it was a fragment")
@@ -314,6 +313,22 @@ def test_pings_are_answered_and_pongs_ignored(line: Line) -> None:
         while pong.payload != b"third":
             pong = client.read_frame()
             assert pong.opcode == PONG
+
+
+def test_pings_of_the_wire_are_pings_of_the_protocol(line: Line) -> None:
+    """They go behind what was written; the receiver hears of every pong, and of none after a close."""
+    with line.client() as client:
+        line.write(TEXT_FRAMES.wrap([b"before"]))
+        assert line.served.call(line.recorder.wire.ping)
+        assert client.read_text() == "before"
+        assert client.read_frame() == Frame(PING, b"")
+        client.send(frame(PONG) + frame(TEXT, b"frag", fin=False) + frame(PONG, b"unasked"))
+        assert [line.recorder.next(), line.recorder.next()] == [("ponged",), ("ponged",)]
+        line.close(3000, "enough")
+        assert not line.served.call(line.recorder.wire.ping)
+        assert client.read_close() == (3000, "enough")
+        client.send(frame(PONG) + frame(CLOSE, close_payload(3000)))
+        assert line.recorder.next() == ("closed", 3000, "enough")
 
 
 def test_a_message_up_to_the_limit_is_taken(line: Line) -> None:

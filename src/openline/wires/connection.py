@@ -102,6 +102,7 @@ class Connection(asyncio.Protocol, ABC):
     def _ended(self, code: int, reason: str) -> None:
         """The conversation is over: 1006 where no close was seen. Called once; no message follows."""
 
+    @abstractmethod
     def _ponged(self, payload: bytes) -> None:
         """The peer answered a ping, or sent a pong unasked."""
 
@@ -136,10 +137,10 @@ class Connection(asyncio.Protocol, ABC):
         return data[position:] if position else data
 
     def _take_whole(self, head: int, payload: bytes) -> None:
+        if not self.is_open:
+            return
         if head == _PONG:
             self._ponged(payload)
-        elif not self.is_open:
-            return
         elif head == _PING:
             self._send_pong(bytes((_PONG, len(payload))) + payload)
         else:
@@ -168,7 +169,8 @@ class Connection(asyncio.Protocol, ABC):
             case Opcode.PING:
                 pass  # the parser has the pong
             case Opcode.PONG:
-                self._ponged(bytes(frame.data))
+                if self.is_open:
+                    self._ponged(bytes(frame.data))
             case Opcode.CONT if self._fragments is not None:
                 self._fragments += frame.data
                 if frame.fin:

@@ -329,7 +329,7 @@ async def test_the_expiry_of_a_server_side_subscription_closes_with_3006() -> No
         await session.subscribe("room:a")
         subscription = session.subscription("room:a")
         assert subscription is not None
-        subscription.expires_at = clock.monotonic() + 60  # no way leads here yet but the engine's own
+        subscription.ends_at = clock.monotonic() + 60  # no way leads here yet but the engine's own
         session.schedule()
         await clock.advance(86)
 

@@ -268,9 +268,9 @@ class Commands:
 
     def _expire(self, session: Session, expires_at: float | None, *, client_refresh: bool) -> None:
         session.client_refresh = client_refresh
-        session.expires_at = None
+        session.ends_at = None
         if expires_at is not None:
-            session.expires_at = self.clock.monotonic() + expires_at - self.clock.wall()
+            session.ends_at = self.node.ends_at(expires_at, client_refresh=client_refresh)
 
     async def _refresh(self, session: Session, identifier: int, request: messages.RefreshRequest) -> None:
         if not request.token or not session.client_refresh:
@@ -342,13 +342,13 @@ class Commands:
         rules = self._rules(request.channel)
         admission = await rules.readmit(session, request.channel, request.token)
         result = messages.SubRefreshResult()
-        expires_at = None
+        ends_at = None
         if admission.expires_at is not None:
             now = self.clock.wall()
             result.expires, result.ttl = True, time_to_live(admission.expires_at, now)
-            expires_at = self.clock.monotonic() + admission.expires_at - now
+            ends_at = self.node.ends_at(admission.expires_at, client_refresh=True)
         # Only now: a token that is refused leaves the old expiry in force.
-        subscription.expires_at = expires_at
+        subscription.ends_at = ends_at
         session.schedule()
         self._reply(session, identifier, result)
 

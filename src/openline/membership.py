@@ -145,7 +145,8 @@ class Joining:
         subscription.recoverable = self._wish is not None and self._wish.recoverable
         subscription.client_refresh = self.admission.client_refresh
         if self.admission.expires_at is not None:
-            subscription.expires_at = node.clock.monotonic() + self.admission.expires_at - node.clock.wall()
+            ends_at = node.ends_at(self.admission.expires_at, client_refresh=self.admission.client_refresh)
+            subscription.ends_at = ends_at
         current = topic.join(subscription, position)
         self.session.add(subscription)
         node.leave_topic(topic)

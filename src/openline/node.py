@@ -164,6 +164,17 @@ class Node:
         else:
             self.spawn(work)
 
+    def ends_at(self, expires_at: float, *, client_refresh: bool) -> float:
+        """Say when what expires is ended: a client that can refresh is given some grace.
+
+        Args:
+            expires_at: unix seconds.
+        Returns:
+            A monotonic time.
+        """
+        grace = self.limits.expiry_grace_seconds if client_refresh else 0
+        return self.clock.monotonic() + expires_at - self.clock.wall() + grace
+
     # --- sessions -------------------------------------------------------------------------------------------------
 
     def add(self, session: Session) -> None:

@@ -50,7 +50,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     waiting_commands: int = 256  #: commands of one session that wait for a running one; past it reading stops
     connect_seconds: float = 10  #: time from the socket's opening to the connect command; past it 3502
     close_seconds: float = 5  #: time for the peer to answer a close; past it the socket is aborted
-    expiry_grace_seconds: float = 25  #: time after an expiry in which a refresh still comes in time
+    expiry_grace_seconds: float = 25  #: time after an expiry in which a client's new token is still in time
     idempotency_seconds: float = 300  #: how long an idempotency key is remembered
 
     def __post_init__(self) -> None:

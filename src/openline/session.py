@@ -116,7 +116,7 @@ class Session:
         "_wire",
         "client_refresh",
         "encoded_info",
-        "expires_at",
+        "ends_at",
         "handshake",
         "id",
         "life",
@@ -139,7 +139,7 @@ class Session:
         self.native_heartbeat = native_heartbeat
         self.life = State.OPENED
         self.outbox = Outbox(wire, conductor.limits.outbox_bytes, conductor.turn.outbox)
-        self.expires_at: float | None = None  #: monotonic; None never
+        self.ends_at: float | None = None  #: monotonic; the connection ends then unless it is refreshed before
         self.client_refresh = False
         self.ping_due: float | None = None  #: monotonic; None before connect
         self.wake_tick = 0
@@ -313,7 +313,7 @@ class Session:
     def add(self, subscription: Subscription) -> None:
         """Remember a subscription that went live."""
         self._subscriptions[subscription.channel] = subscription
-        if subscription.expires_at is not None:
+        if subscription.ends_at is not None:
             self.schedule()
 
     def remove(self, channel: str) -> Subscription | None:
@@ -338,11 +338,10 @@ class Session:
     def _earliest(self) -> float | None:
         if self.life is not State.CONNECTED:
             return self._wait_until
-        grace = self._conductor.limits.expiry_grace_seconds
-        expiries = [s.expires_at + grace for s in self._subscriptions.values() if s.expires_at is not None]
-        if self.expires_at is not None:
-            expiries.append(self.expires_at + grace)
-        return min((when for when in (self.ping_due, self._pong_due, *expiries) if when is not None), default=None)
+        ends = (subscription.ends_at for subscription in self._subscriptions.values())
+        return min(
+            (when for when in (self.ping_due, self._pong_due, self.ends_at, *ends) if when is not None), default=None
+        )
 
     def wake(self, now: float) -> float | None:
         """Do what is due: the timers call this."""
@@ -353,14 +352,13 @@ class Session:
                 self.end(codes.CLOSED_STALE)
                 return None
             return self._wait_until
-        grace = self._conductor.limits.expiry_grace_seconds
         if self._pong_due is not None and now >= self._pong_due:
             self.end(codes.CLOSED_NO_PONG)
-        elif self.expires_at is not None and now >= self.expires_at + grace:
+        elif self.ends_at is not None and now >= self.ends_at:
             self.end(codes.CLOSED_CONNECTION_EXPIRED)
         else:
             for subscription in self.subscriptions():
-                if subscription.expires_at is not None and now >= subscription.expires_at + grace:
+                if subscription.ends_at is not None and now >= subscription.ends_at:
                     self.lose(subscription, codes.UNSUBSCRIBED_EXPIRED)
             self._ping(now)
         return None if self._ended() else self._earliest()

@@ -70,7 +70,7 @@ class Subscription:
         "channel",
         "client_refresh",
         "covered",
-        "expires_at",
+        "ends_at",
         "in_presence",
         "info",
         "is_announced",
@@ -95,5 +95,5 @@ class Subscription:
         self.server_side = False
         self.in_presence = False
         self.is_announced = False
-        self.expires_at: float | None = None  #: on the node's monotonic clock
+        self.ends_at: float | None = None  #: monotonic; it ends then unless it is refreshed before
         self.client_refresh = False

@@ -1,4 +1,4 @@
-"""A server that ends, and another that stands in its place: what clients go through, on every server."""
+"""A server that is gone, and another that stands in its place: what clients go through, on every server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from tests.servers.server import COMMANDS, Server
 
 @pytest.mark.parametrize("name", COMMANDS)
 async def test_clients_come_back_to_the_next_server(name: str) -> None:
-    """They reconnect by themselves, and are told that what the first one remembered is gone with it."""
+    """They reconnect by themselves, and are told that what the first one remembered is gone with it.
+
+    The first one dies: how a server takes its leave is its own affair, see `test_differences`.
+    """
     first, second = Server(name), Server(name)
     try:
         async with cutter(first.port) as proxy, crowd(first, protobuf=False) as people:
@@ -21,14 +24,14 @@ async def test_clients_come_back_to_the_next_server(name: str) -> None:
             await room.hear()
 
             proxy.turn_to(second.port)
-            first.terminate()
+            first.kill()
             subscribed = await room.ear.next("subscribed")
             await room.say({"author": "alice", "text": "after"})
 
             assert (subscribed.was_recovering, subscribed.recovered) == (True, False)
             assert (await room.hear())["text"] == "after"
     finally:
-        first.stop()
+        first.kill()
         second.stop()
 
 

@@ -34,7 +34,7 @@ class Suite(NamedTuple):
     log: str  #: what the server said meanwhile
 
 
-@pytest.fixture(scope="session", params=["json", "protobuf"])
+@pytest.fixture(scope="module", params=["json", "protobuf"])
 def suite(request: pytest.FixtureRequest, running: Server) -> Suite:
     """Run all scenarios, once against each server in each mode."""
     node = shutil.which("node")

@@ -6,9 +6,11 @@ import asyncio
 import gc
 import logging
 import queue
+import ssl
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from starlette.websockets import WebSocket
 
 from openline.framing import Encoding
 from openline.wires.fast import DETACH, Detach, FastWire
+from tests.wires.certificates import make_certificate
 from tests.wires.client import (
     BINARY,
     CLOSE,
@@ -617,6 +620,67 @@ def test_a_frozen_peer_does_not_keep_the_server_from_ending(line: Line) -> None:
         assert line.recorder.next() == ("paused",)
         line.served.stop()
         assert [line.recorder.next(), line.recorder.next()] == [("shutdown",), ("closed", 3001, "shutdown")]
+
+
+@contextmanager
+def detaching_over_tls(loop: str, folder: Path) -> Iterator[tuple[Line, ssl.SSLContext]]:
+    """Serve one route that detaches, over TLS."""
+    certificate, key, context = make_certificate(folder)
+    with detaching(loop=loop, ssl_certfile=certificate, ssl_keyfile=key) as line:
+        yield line, context
+
+
+def freeze_over_tls(line: Line) -> None:
+    """Fill every buffer up to the client. TLS hands the first write on to TCP, uncounted; the second it keeps."""
+    line.write(TEXT_FRAMES.wrap([TOO_MUCH]))
+    line.write(TEXT_FRAMES.wrap([TOO_MUCH]))
+    assert line.recorder.next() == ("paused",)
+
+
+def test_the_wire_runs_over_tls(loop: str, tmp_path: Path) -> None:
+    """Messages pass, and both ways of closing end TCP."""
+    with detaching_over_tls(loop, tmp_path) as (line, context):
+        with line.client(tls=context) as client:
+            client.send_text("secret")
+            assert line.recorder.next() == ("received", b"secret")
+            line.write(TEXT_FRAMES.wrap([b"also secret"]))
+            assert client.read_text() == "also secret"
+            client.send_close(4000, "bye")
+            assert client.read_close() == (4000, "bye")
+            assert line.recorder.next() == ("closed", 4000, "bye")
+            client.read_end()
+        with line.client(tls=context) as client:
+            line.close(3000, "enough", seconds=60)
+            assert client.read_close() == (3000, "enough")
+            client.send_close(3000)
+            client.read_end()
+            assert line.recorder.next() == ("closed", 3000, "enough")
+
+
+def test_a_broken_frame_is_answered_over_tls(loop: str, tmp_path: Path) -> None:
+    """The client sees why, and the end."""
+    with detaching_over_tls(loop, tmp_path) as (line, context), line.client(tls=context) as client:
+        client.send_frame(TEXT, b"x" * 1001)
+        assert client.read_close() == (1009, "message too big")
+        assert line.recorder.next() == ("closed", 1009, "message too big")
+
+
+def test_a_frozen_peer_is_aborted_over_tls(loop: str, tmp_path: Path) -> None:
+    """At the deadline, whatever TLS would still like to say."""
+    with detaching_over_tls(loop, tmp_path) as (line, context), line.client(tls=context):
+        freeze_over_tls(line)
+        line.close(3008, "slow")
+        assert line.recorder.next() == ("closed", 3008, "slow")
+        assert line.connections() == []
+
+
+def test_a_frozen_peer_that_closes_is_aborted_over_tls(loop: str, tmp_path: Path) -> None:
+    """It keeps no server from ending."""
+    with detaching_over_tls(loop, tmp_path) as (line, context), line.client(tls=context) as client:
+        freeze_over_tls(line)
+        client.send_close(1000)
+        assert line.recorder.next() == ("closed", 1000, "")
+        line.served.stop()
 
 
 def test_a_wire_is_small() -> None:

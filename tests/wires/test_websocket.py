@@ -138,6 +138,13 @@ def test_a_binary_codec_speaks_in_bytes(server: str) -> None:
         assert client.read_frame() == Frame(BINARY, b"\x01\xff\x01\xfe")
 
 
+@pytest.mark.parametrize("server", ["uvicorn", "hypercorn"])
+def test_there_are_no_pings_of_the_wire(server: str) -> None:
+    """ASGI has none: the server below looks after dead peers."""
+    with serving(server) as line, line.client():
+        assert not line.served.call(line.recorder.wire.ping)
+
+
 def test_the_clients_close_is_told_once(line: Line) -> None:
     """With its code, where the server gives it on; then the route returns and nothing is left."""
     with line.client() as client:

@@ -53,7 +53,7 @@ def _fill(message: Message, values: Mapping[str, Any]) -> None:
         kind = message.DESCRIPTOR.fields_by_name[name]
         field = getattr(message, name)
         if kind.type == kind.TYPE_BYTES:
-            setattr(message, name, value if isinstance(value, bytes) else json.dumps(value).encode())
+            setattr(message, name, value if isinstance(value, bytes) else _json(value))
         elif isinstance(field, Message):
             field.SetInParent()  # so that an empty one is there
             _fill(field, value)
@@ -71,6 +71,10 @@ def _fill(message: Message, values: Mapping[str, Any]) -> None:
                     field.append(item)
         else:
             setattr(message, name, value)
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _plain(message: Message) -> dict[str, Any]:

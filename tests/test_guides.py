@@ -187,7 +187,7 @@ async def test_subscription_tokens_of_the_authentication_page(monkeypatch: pytes
         token = (await http.post("/board-token/7")).json()["token"]
         async with connect(private.app) as client:
             (session,) = private.hub.sessions.values()
-            assert session.expires_at is not None
+            assert session.ends_at is not None
             assert await refused(client, "board:7") == 103
             assert (await client.subscribe("board:7", token=token))["expires"]
 

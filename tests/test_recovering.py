@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -238,6 +239,51 @@ async def test_counters_tell_how_recoveries_went() -> None:
         await it.recover(3, epoch="other")
 
         assert (it.hub.counters.recoveries, it.hub.counters.recoveries_failed) == (1, 1)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("command", ["subscribe", "history"])
+async def test_who_asks_for_more_than_fits_at_once_is_answered_as_it_reads(command: str, frozen: bool) -> None:
+    """A client that comes back to many channels asks for all in one frame: that does not make it a slow one."""
+    hub = Hub(limits=Limits(outbox_bytes=100_000))
+    hub.channel("room:{name}", history=History())
+    async with serving(hub) as app, connect(app) as client:
+        for room in range(8):
+            for number in range(8):
+                await hub.publish(f"room:{room}", [number, "x" * 5_000])
+        if frozen:
+            client.freeze()
+        wish = {"recover": True} if command == "subscribe" else {"limit": -1}
+        answers = client.batch(*({command: {"channel": f"room:{room}", **wish}} for room in range(8)))
+        if frozen:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert sum(answer.done() for answer in answers) < 4
+            client.thaw()
+
+        for answer in answers:
+            result = await client.answer(answer)
+            assert [publication["data"][0] for publication in result["publications"]] == [*range(8)]
+
+
+async def test_commands_behind_a_large_answer_keep_their_order() -> None:
+    """Small ones too wait for their turn; a client that goes meanwhile leaves nothing."""
+    hub = Hub(limits=Limits(outbox_bytes=100_000))
+    hub.channel("room:{name}", history=History(), publish=True)
+    async with serving(hub) as app, connect(app) as client:
+        for _ in range(8):
+            await hub.publish("room:a", "x" * 5_000)
+        history = {"history": {"channel": "room:a", "limit": -1}}
+        client.freeze()
+        answers = client.batch(history, history, history, {"publish": {"channel": "room:a", "data": "last"}}, history)
+        client.thaw()
+        results = [await client.answer(answer) for answer in answers]
+        assert [len(result.get("publications", "")) for result in results] == [8, 8, 8, 0, 9]
+
+        client.freeze()
+        client.batch(history, history, history, history, history)
+        for _ in range(20):
+            await asyncio.sleep(0)
 
 
 # --- the newest alone -------------------------------------------------------------------------------------------------

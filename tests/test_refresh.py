@@ -285,7 +285,7 @@ async def test_a_subscription_that_ended_meanwhile_expires_no_more() -> None:
 
 
 async def test_an_expiry_of_the_handlers_is_not_told_and_ends_with_2501() -> None:
-    """The client has no token to renew: it subscribes again, and the handler decides anew."""
+    """At that moment: the client has no token to renew. It subscribes again, and the handler decides anew."""
     clock = VirtualClock()
     hub = Hub(clock=clock)
     room = hub.channel("room:{name}")
@@ -296,7 +296,9 @@ async def test_an_expiry_of_the_handlers_is_not_told_and_ends_with_2501() -> Non
 
     async with serving(hub) as app, connect(app) as client:
         assert await client.subscribe("room:a") == {}
-        await clock.advance(86)
+        await clock.advance(59.5)
+        assert hub.sessions[client.id].channels == {"room:a"}
+        await clock.advance(1)
 
         assert [push["unsubscribe"]["code"] for push in client.waiting() if "unsubscribe" in push] == [2501]
         assert not client.is_closed

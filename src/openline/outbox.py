@@ -159,6 +159,16 @@ class Outbox:
         """How much waits for this client, here and in the wire."""
         return sum(map(len, self._chunks)) + self._wire.unsent_bytes()
 
+    def is_behind(self) -> bool:
+        """Say whether the client has to read before an answer of half the bound is sure to fit.
+
+        Writes what waits to find out. While this is true the wire is full: `resume` is called once it has drained.
+        """
+        if self.waiting_bytes() <= self._limit_bytes // 4:
+            return False
+        self.flush()
+        return self.is_paused
+
     def drop(self) -> None:
         """Forget what waits and refuse from now on: the client will be closed and come back for it."""
         self._chunks.clear()

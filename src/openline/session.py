@@ -3,7 +3,7 @@
 Invariants of this file:
 
 1. Commands of one session run in order, one at a time. One that has to wait gets a task, and those behind it queue;
-   past the bound the wire stops reading.
+   past the bound the wire stops reading. One with a large answer waits while the client is behind with reading.
 2. The first command is connect, and there is one. After a refused connect nothing but the end follows.
 3. Ending is done once, in one call that does not wait: from then on nothing is sent and nothing is taken.
 """
@@ -26,8 +26,9 @@ from openline.counters import Counters
 from openline.errors import Disconnect
 from openline.options import Heartbeat, Limits
 from openline.outbox import Outbox, Wire
+from openline.protocol import messages
 from openline.protocol.codec import DecodeError
-from openline.protocol.messages import PING, Command, ConnectRequest, PingRequest, Reply, Request, SendRequest
+from openline.protocol.messages import PING, Command, ConnectRequest, Reply, Request
 from openline.protocol.pushes import message_push, unsubscribe_push
 from openline.publication import ClientInfo
 from openline.subscription import Subscription
@@ -35,6 +36,9 @@ from openline.timers import Clock, Timers
 from openline.turn import Turn
 
 _log: Final = logging.getLogger("openline")
+
+#: Requests whose answers may be as large as half an outbox.
+_LARGE: Final = (messages.SubscribeRequest, messages.HistoryRequest, messages.PresenceRequest, messages.RpcRequest)
 
 Result = TypeVar("Result")
 
@@ -229,13 +233,13 @@ class Session:
         if request is None:
             self._pong(command)
         elif (
-            isinstance(request, PingRequest)
+            isinstance(request, messages.PingRequest)
             or self.life is State.REFUSED
-            or (command.id == 0 and not isinstance(request, SendRequest))
+            or (command.id == 0 and not isinstance(request, messages.SendRequest))
             or isinstance(request, ConnectRequest) is not (self.life is State.OPENED)
         ):
             self.end(codes.CLOSED_BAD_REQUEST)
-        elif self._running:
+        elif self._running or self._waiting or (isinstance(request, _LARGE) and self.outbox.is_behind()):
             self._queue(command.id, request)
         else:
             self._begin(command.id, request)
@@ -262,13 +266,17 @@ class Session:
         else:
             finish(work)
 
-    async def _run(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _run(self, work: Coroutine[Any, Any, None] | None = None) -> None:
         """Carry out one command that waits, then those that queued behind it."""
-        await work
+        if work is not None:
+            await work
         while self._waiting and self.life is not State.ENDED:
             if self.life is State.REFUSED:
                 self._waiting.clear()
+                self._wire.resume_reading()
                 break
+            if isinstance(self._waiting[0][1], _LARGE) and self.outbox.is_behind():
+                break  # `resume` goes on
             if len(self._waiting) == self._conductor.limits.waiting_commands:
                 self._wire.resume_reading()
             await self._conductor.carry_out(self, *self._waiting.popleft())
@@ -417,8 +425,11 @@ class Session:
         self.outbox.pause()
 
     def resume(self) -> None:
-        """The wire has drained."""
+        """The wire has drained: what waits goes out, and commands that had to wait for that are carried out."""
         self.outbox.resume()
+        if self._waiting and not self._running:
+            self._running = True
+            self._conductor.spawn(self._run())
 
     def __repr__(self) -> str:
         return f"<Session {self.id} user={self.user!r} {self.life.name.lower()} channels={len(self._subscriptions)}>"

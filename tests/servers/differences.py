@@ -16,8 +16,7 @@ class Difference(NamedTuple):
 SHUTDOWN_CODE: Final = Difference(
     "the code clients see when the server stops",
     "3001",
-    "the server's: uvicorn 1012, Hypercorn 1011 (from Python 3.12 on it tells nothing and waits for its clients to leave); "
-    "clients come back in any case",
+    "the server's: uvicorn 1012, Hypercorn 1011, or nothing (from Python 3.12 on); clients come back in any case",
 )
 FROZEN_PEER: Final = Difference(
     "a client that does not read, at the end",

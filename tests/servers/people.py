@@ -33,18 +33,18 @@ class Ear:
 
         return hear
 
-    async def next(self, *kinds: str) -> Any:
-        """Wait for an event of one of these kinds; give what the SDK says of it. Others before it are passed over."""
+    async def next(self, kind: str) -> Any:
+        """Wait for an event of this kind; give what the SDK says of it. Others before it are passed over."""
         passed = []
         try:
             async with asyncio.timeout(LIMIT_SECONDS):
                 while True:
-                    kind, context = await self._heard.get()
-                    if kind in kinds:
+                    heard, context = await self._heard.get()
+                    if heard == kind:
                         return context
-                    passed.append((kind, context))
+                    passed.append((heard, context))
         except TimeoutError:
-            raise AssertionError(f"waited for {kinds} and heard only {passed}") from None
+            raise AssertionError(f"waited for {kind} and heard only {passed}") from None
 
     def heard(self, kind: str) -> list[Any]:
         """Give what was heard of one kind and not asked for yet; everything else is forgotten. Does not wait."""

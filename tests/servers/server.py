@@ -14,11 +14,11 @@ from typing import Final, final
 APP: Final = "tests.servers.app:app"
 ROOT: Final = Path(__file__).parents[2]
 
-#: How each server is started on a free port. All of them print the address once they listen.
+#: How each server is started on a free port, in one process. All of them print the address once they listen.
 COMMANDS: Final = {
     "openline": ("openline.cli", "run", APP, "--port", "0"),
     "uvicorn": ("uvicorn", APP, "--port", "0"),
-    "hypercorn": ("hypercorn", APP, "--bind", "127.0.0.1:0"),
+    "hypercorn": ("hypercorn", APP, "--bind", "127.0.0.1:0", "--workers", "0"),
 }
 
 START_SECONDS: Final = 20

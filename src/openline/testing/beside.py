@@ -10,12 +10,30 @@ from typing import Any
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run a coroutine beside a block and wait for it at the end; what either raises comes out as it is."""
+    """Run a coroutine beside a block and wait for it at the end.
+
+    If either raises, the other is stopped, and the error comes out as it is. An error after the first, which is often
+    its consequence, is noted on it.
+    """
+    errors: list[BaseException] = []
+
+    async def run() -> None:
+        try:
+            await work
+        except BaseException as error:
+            errors.append(error)
+            raise
+
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(work)
-            yield
+            tasks.create_task(run())
+            try:
+                yield
+            except BaseException as error:
+                errors.append(error)
+                raise
     except BaseExceptionGroup as group:
-        if len(group.exceptions) == 1:
-            raise group.exceptions[0] from None
-        raise
+        first, *others = [error for error in errors if error in group.exceptions]
+        for other in others:
+            first.add_note(f"After that: {other!r}")
+        raise first from first.__cause__

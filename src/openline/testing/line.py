@@ -28,14 +28,21 @@ async def started(app: Any, *, limit_seconds: float = LIMIT_SECONDS) -> AsyncIte
     to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     from_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
+    async def run() -> None:
+        try:
+            await app(scope, to_app.get, from_app.put)
+        except Exception as error:  # noqa: BLE001  # whoever waits for the next step raises it
+            from_app.put_nowait({"type": "failed", "message": repr(error), "error": error})
+
     async def step(event: str) -> None:
         to_app.put_nowait({"type": f"lifespan.{event}"})
         async with asyncio.timeout(limit_seconds):
             answer = await from_app.get()
         if answer["type"] != f"lifespan.{event}.complete":
-            raise RuntimeError(f"lifespan {event} failed: {answer.get('message', answer)}")
+            message = f"lifespan {event} failed: {answer.get('message', answer)}"
+            raise RuntimeError(message) from answer.get("error")
 
-    async with beside(app(scope, to_app.get, from_app.put)):
+    async with beside(run()):
         await step("startup")
         _states[id(app)] = state
         try:

@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol, ABC):
         if self._is_paused:
             self._is_paused = False
             if self._held is None:
-                self._transport.resume_reading()
+                self.read_on()
             else:
                 asyncio.get_running_loop().call_soon(self._release)
 

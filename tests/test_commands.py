@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Awaitable
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from openline import History, Hub, Session
-from openline.testing import connect
+from openline.testing import Client, Refused, connect
 from tests.serving import answered, refused, serving
 
 
@@ -263,3 +266,54 @@ async def test_a_message_that_does_not_fit_is_dropped_and_counted() -> None:
 
         assert hub.counters.refusals == 1
         assert client.waiting() == []
+
+
+# --- both encodings ---------------------------------------------------------------------------------------------------
+
+
+async def everything(client: Client) -> list[Any]:
+    """Have a client do a bit of everything, and give what it was told, without what is different every time."""
+    told: list[Any] = []
+
+    async def note(command: Awaitable[Any]) -> None:
+        try:
+            told.append(await command)
+        except Refused as error:
+            told.append((error.code, error.message, error.temporary))
+
+    await note(client.subscribe("room:a", recover=True, data={"x": 1}))
+    await note(client.subscribe("room:a"))
+    await note(client.subscribe("nowhere"))
+    await note(client.publish("room:a", {"text": "grüß dich 🙂", "number": 1.5}))
+    await note(client.publish("room:a", None))
+    await note(client.command("publish", channel="room:a"))
+    told += [await client.publication(), await client.publication()]
+    await note(client.presence("room:a"))
+    await note(client.command("presence_stats", channel="room:a"))
+    await note(client.history("room:a", reverse=True, limit=1))
+    await note(client.history("room:a", since={"offset": 1, "epoch": "other"}))
+    await note(client.command("history", channel="room:a"))
+    await note(client.rpc("nothing"))
+    await note(client.unsubscribe("room:a"))
+    text = json.dumps(told).replace(client.id, "the client").replace(client.positions["room:a"].epoch, "the epoch")
+    return [without_zeros(item) for item in json.loads(text)]
+
+
+def without_zeros(value: Any) -> Any:
+    """Leave out the zeros, which Protobuf does not write."""
+    if isinstance(value, list):
+        return [without_zeros(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: without_zeros(item) for key, item in value.items() if item not in (0, "", [], {})}
+
+
+async def test_json_and_protobuf_are_told_the_same() -> None:
+    """Results, refusals and pushes; only the bytes differ."""
+    told = []
+    for protobuf in (False, True):
+        async with serving(open_hub()) as app, connect(app, protobuf=protobuf) as client:
+            told.append(await everything(client))
+
+    assert told[0] == told[1]
+    assert len(told[0]) == 15

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from openline import DeclarationError, Heartbeat, History, Hub
-from openline.testing import Client, VirtualClock, connect
+from openline.testing import Client, VirtualClock, connect, line
 from tests.serving import serving
 
 
@@ -153,6 +153,18 @@ async def test_the_server_never_answers_a_pong() -> None:
         await clock.advance(100)
 
         assert len(client.frames) == 1 + client.pings
+
+
+async def test_a_client_may_leave_heartbeats_to_the_socket() -> None:
+    """It is told of no pings then and sent none; where the server offers none of its own, nobody is closed for it."""
+    hub, clock = hub_with_clock()
+    async with serving(hub) as app, line(app, query="cf_ws_frame_ping_pong=true") as client:
+        assert set(await client.connect()) == {"client", "version"}
+        await clock.advance(600)
+
+        assert (client.pings, client.is_closed) == (0, False)
+        client.send_frame("{}")
+        assert (await client.closed()).code == 3501
 
 
 async def test_interval_and_patience_can_be_chosen() -> None:

@@ -335,6 +335,45 @@ async def test_a_disconnect_handler_that_fails_is_logged_and_counted(caplog: pyt
     assert caplog.text.count("RuntimeError: the database is away") == 2
 
 
+async def test_what_a_hub_does_for_those_who_leave_may_publish_even_as_it_stops() -> None:
+    """The broker goes last."""
+    hub = Hub(clock=VirtualClock())
+    news = hub.channel("news", history=History())
+    tops: list[int] = []
+
+    @hub.on_disconnect
+    async def tell(session: Session) -> None:
+        tops.append((await news.publish(f"{session.user} left")).offset)
+
+    async with AsyncExitStack() as clients, serving(hub, left_open=True) as app:
+        for _ in range(3):
+            await clients.enter_async_context(connect(app))
+
+    assert tops == [1, 2, 3]
+
+
+async def test_a_handler_may_end_the_session_it_decides_on() -> None:
+    """Then nothing comes of what it was asked for, and nothing is left of it."""
+    hub = Hub()
+    room = hub.channel("room:{name}", history=History(), presence=True, join_leave=True)
+
+    @hub.on_connect
+    async def who(session: Session, name: str) -> Accept:
+        if name == "unwanted":
+            session.disconnect(4001, "unwanted")
+        return Accept(channels=["room:hall"])
+
+    @room.on_subscribe
+    async def enter(session: Session) -> None:
+        session.disconnect(4002, "no entry")
+
+    async with serving(hub) as app, line(app) as one, line(app) as two:
+        assert await ended(one.connect(name="unwanted")) == 4001
+        await two.connect()
+        assert await ended(two.subscribe("room:a")) == 4002
+        assert await room.presence(name="hall") == {}
+
+
 # --- declarations -----------------------------------------------------------------------------------------------------
 
 

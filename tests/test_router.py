@@ -1,6 +1,7 @@
 """The router: where the line opens, what runs at the handshake, and what starts and stops the hub."""
 # Annotations are types here, not text: dependencies are made inside the tests.
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any
@@ -108,6 +109,19 @@ async def test_the_client_chooses_json_or_protobuf(
     async with serving(hub) as app, line(app, **options) as client:
         assert client.subprotocol == subprotocol
         assert next(iter(hub.sessions.values())).protocol == ("protobuf" if binary else "json")
+
+
+async def test_protobuf_without_its_library_refuses_the_handshake_and_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """JSON is there all the same."""
+    monkeypatch.delitem(sys.modules, "openline.protocol.protobuf", raising=False)
+    monkeypatch.setitem(sys.modules, "google.protobuf.message", None)
+    async with serving(Hub()) as app:
+        told = await refusal(app, subprotocols=["centrifuge-protobuf"])
+        assert told.status == 501
+        assert "openline[protobuf]" in told.body
+        await handshake(app)
 
 
 # --- dependencies of the router ---------------------------------------------------------------------------------------
@@ -349,3 +363,17 @@ async def test_without_a_lifespan_handshakes_are_refused() -> None:
     app.include_router(hub.router)
 
     assert "lifespan off" in (await refusal(app)).body
+
+
+async def test_the_cause_is_told_as_well_as_the_server_can() -> None:
+    """One that cannot answer a handshake with a body closes it with as much of the cause as fits."""
+    app = FastAPI()
+    app.include_router(Hub().router)
+
+    async def server(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, "extensions": {}}, receive, send)
+
+    told = await refusal(server)
+    assert told.status == 403
+    assert told.body.startswith("the hub is not running")
+    assert len(told.body.encode()) <= 123

@@ -130,6 +130,29 @@ async def test_of_two_subscribes_in_one_frame_the_second_is_refused_while_the_fi
         assert await refused(client.answer(second)) == 105
 
 
+async def test_the_server_may_be_faster_than_the_handler_that_decides() -> None:
+    """Then the client is in, and its own subscribe is the second."""
+    hub = Hub()
+    room = hub.channel("room:{name}")
+    running, gate = asyncio.Event(), asyncio.Event()
+
+    @room.on_subscribe
+    async def think() -> None:
+        running.set()
+        await gate.wait()
+
+    async with serving(hub) as app, connect(app) as client:
+        answer = client.batch({"subscribe": {"channel": "room:a"}})[0]
+        await asyncio.wait_for(running.wait(), 5)
+        await hub.sessions[client.id].subscribe("room:a")
+        gate.set()
+
+        assert await refused(client.answer(answer)) == 105
+        assert await client.push() == {"channel": "room:a", "subscribe": {}}
+        await hub.publish("room:a", "once")
+        assert (await client.publication())["data"] == "once"
+
+
 async def test_a_refused_subscribe_may_be_tried_again() -> None:
     """Nothing of the first try is left."""
     hub = Hub()

@@ -331,3 +331,18 @@ async def test_a_subscription_the_server_could_not_begin_leaves_nothing() -> Non
         assert session.channels == frozenset()
         assert engine.node.topic("a") is None
         assert await engine.node.presence.members("a") == {}
+
+
+async def test_a_client_too_slow_for_the_news_of_its_subscription_is_not_subscribed() -> None:
+    """It is closed with 3008, and nothing of the subscription is left."""
+    async with house(Limits(outbox_bytes=10_000)) as it:
+        session = it.session(it.bob)
+        it.bob.freeze()
+        while session.outbox.waiting_bytes() < 9_990:
+            session.send("x" * min(1_000, 9_960 - session.outbox.waiting_bytes()))
+        await session.subscribe("room:a")
+
+        assert session.channels == frozenset()
+        assert await it.ann[0].presence("room:a") == {}
+        it.bob.thaw()
+        assert (await it.bob.closed()).code == 3008

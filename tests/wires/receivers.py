@@ -73,3 +73,15 @@ class Recorder:
     def is_silent(self) -> bool:
         """Tell whether nothing more was recorded."""
         return self._events.empty()
+
+
+class Told:
+    """What an app told its test, in order."""
+
+    def __init__(self) -> None:
+        self._values: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.put: Callable[[Any], None] = self._values.put
+
+    def next(self) -> Any:
+        """Wait for the next value."""
+        return self._values.get(timeout=5)

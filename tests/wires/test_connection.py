@@ -1,164 +1,213 @@
-"""An open WebSocket: the frames of a client become messages, however they are cut and whenever reading is paused."""
+"""An open WebSocket: what is read, what is answered, what waits. Real uvicorn, real sockets."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+import pytest
 
-from hypothesis import given
-from hypothesis import strategies as st
-from websockets.frames import Frame, Opcode
-from websockets.protocol import State
-from websockets.server import ServerProtocol
+from tests.wires.client import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    close_payload,
+    frame,
+)
+from tests.wires.lines import BAD_UTF8, TOO_MUCH, Line
+from tests.wires.receivers import TEXT_FRAMES
 
-from openline.wires.connection import Connection, is_utf8
-from tests.wires.client import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close_payload, frame
-
-
-class Transport(asyncio.Transport):
-    """A transport in memory: it keeps what is written and knows whether it is read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.is_paused = False
-        self.is_closed = False
-
-    def write(self, data: Any) -> None:
-        """Keep it."""
-        self.written += data
-
-    def write_eof(self) -> None:
-        """Nothing more is written."""
-
-    def can_write_eof(self) -> bool:
-        """As TCP can."""
-        return True
-
-    def pause_reading(self) -> None:
-        """Remember it."""
-        self.is_paused = True
-
-    def resume_reading(self) -> None:
-        """Remember it."""
-        self.is_paused = False
-
-    def close(self) -> None:
-        """Remember it."""
-        self.is_closed = True
-
-    def abort(self) -> None:
-        """Remember it."""
-        self.is_closed = True
+# --- reading ----------------------------------------------------------------------------------------------------------
 
 
-class Collecting(Connection):
-    """Collects messages; pauses reading after those it is told to."""
-
-    def __init__(self, transport: Transport, pauses: frozenset[int]) -> None:
-        super().__init__(transport, set(), message_bytes=2000, close_seconds=0.01)
-        self.messages: list[tuple[bytes, bool]] = []
-        self.ends: list[tuple[int, str]] = []
-        self.pauses = pauses
-
-    def _take(self, payload: bytes, *, binary: bool) -> None:
-        assert not self._is_paused, "a message came while reading was paused"
-        self.messages.append((payload, binary))
-        if len(self.messages) in self.pauses:
-            self.pause_reading()
-
-    def _ponged(self, payload: bytes) -> None:
-        assert not self._is_paused
-
-    def _ended(self, code: int, reason: str) -> None:
-        self.ends.append((code, reason))
+def test_frames_may_come_in_pieces_and_in_heaps(line: Line) -> None:
+    """Messages are whole and in order however TCP cuts them."""
+    with line.client() as client:
+        heap = b"".join(frame(TEXT, b"message %d" % number + b"." * number) for number in range(300))
+        for cut in range(0, len(heap), 777):
+            client.send(heap[cut : cut + 777])
+        for number in range(300):
+            assert line.recorder.next() == ("received", b"message %d" % number + b"." * number)
+        for byte in frame(TEXT, b"slowly"):
+            client.send(bytes((byte,)))
+        assert line.recorder.next() == ("received", b"slowly")
 
 
-messages = st.tuples(st.binary(max_size=40) | st.binary(min_size=120, max_size=300), st.booleans())
+def test_fragments_are_joined_and_pings_between_them_answered(line: Line) -> None:
+    """A message in fragments is one message, cut even within a character."""
+    with line.client() as client:
+        first, second = "grü".encode()[:3], "grü".encode()[3:]
+        client.send_frame(TEXT, first, fin=False)
+        client.send_frame(PING, b"between")
+        client.send_frame(CONTINUATION, b"", fin=False)
+        client.send_frame(CONTINUATION, second)
+        assert line.recorder.next() == ("received", "grü".encode())
+        assert client.read_frame() == Frame(PONG, b"between")
 
 
-@st.composite
-def conversations(draw: st.DrawFn) -> tuple[list[tuple[bytes, bool]], bytes]:
-    """Draw messages, and the bytes that carry them: whole or in fragments, with pings and pongs anywhere."""
-    sent = draw(st.lists(messages, max_size=8))
-    carried = b""
-    for payload, binary in sent:
-        cuts = sorted(draw(st.lists(st.integers(0, len(payload)), max_size=3)))
-        pieces = [payload[start:end] for start, end in zip([0, *cuts], [*cuts, len(payload)], strict=True)]
-        for number, piece in enumerate(pieces):
-            opcode = CONTINUATION if number else BINARY if binary else TEXT
-            carried += frame(opcode, piece, fin=number == len(pieces) - 1)
-            if draw(st.booleans()):
-                carried += frame(draw(st.sampled_from([PING, PONG])), draw(st.binary(max_size=125)))
-    return sent, carried + frame(CLOSE, close_payload(4000, "bye"))
+def test_pings_are_answered(line: Line) -> None:
+    """The receiver does not hear of them, whichever way the connection is read."""
+    with line.client() as client:
+        client.send_frame(PING, b"whole")
+        assert client.read_frame() == Frame(PONG, b"whole")
+        client.send_frame(TEXT, b"from here on a parser reads: ", fin=False)
+        client.send(frame(PING, b"first") + frame(PING, b"second"))
+        client.send_frame(CONTINUATION, b"it was a fragment")
+        assert line.recorder.next() == ("received", b"from here on a parser reads: it was a fragment")
+        pong = client.read_frame()
+        assert pong in (Frame(PONG, b"first"), Frame(PONG, b"second"))  # the latest of one read is enough
+        client.send_frame(PING, b"third")
+        while pong.payload != b"third":
+            pong = client.read_frame()
+            assert pong.opcode == PONG
 
 
-@given(conversations(), st.lists(st.integers(1, 40), min_size=1, max_size=200), st.frozensets(st.integers(1, 8)))
-async def test_messages_are_whole_and_in_order(
-    conversation: tuple[list[tuple[bytes, bool]], bytes], reads: list[int], pauses: frozenset[int]
-) -> None:
-    """Whatever the reads, the fragments, the control frames between them, and the pauses."""
-    sent, carried = conversation
-    transport = Transport()
-    connection = Collecting(transport, pauses)
-    for size in [*reads, len(carried)]:
-        while transport.is_paused and not connection.ends:
-            connection.resume_reading()
-            await asyncio.sleep(0)  # what was held is given out in a callback of its own
-        data, carried = carried[:size], carried[size:]
-        if data:
-            connection.data_received(data)
-    while transport.is_paused and not connection.ends:
-        connection.resume_reading()
-        await asyncio.sleep(0)
-    assert connection.messages == sent
-    assert connection.ends == [(4000, "bye")]
-    assert transport.is_closed
-    connection.connection_lost(None)
-    assert connection.ends == [(4000, "bye")]
+def test_a_client_that_pings_and_does_not_read_is_answered_once(line: Line) -> None:
+    """Its answers do not pile up: it gets the latest when it reads again."""
+    with line.client() as client:
+        line.write(TEXT_FRAMES.wrap([TOO_MUCH]))
+        assert line.recorder.next() == ("paused",)
+        for number in range(100):
+            client.send_frame(PING, b"%d" % number)
+        client.send_text("all sent")
+        assert line.recorder.next() == ("received", b"all sent")
+        assert client.read_frame().payload == TOO_MUCH
+        assert client.read_frame() == Frame(PONG, b"99")
 
 
-@st.composite
-def doubtful_frames(draw: st.DrawFn) -> bytes:
-    """Draw bytes that begin as frames do, right and wrong."""
-    data = b""
-    for _ in range(draw(st.integers(1, 6))):
-        head = draw(st.sampled_from([0x81, 0x82, 0x89, 0x8A, 0x88, 0x01, 0x80, 0x00, 0xC1, 0x83]))
-        payload = draw(st.binary(max_size=130) | st.just(close_payload(3000)) | st.binary(min_size=1999, max_size=2001))
-        masked = draw(st.integers(0, 9)) > 0
-        data += bytes((head,)) + frame(0, payload, masked=masked)[1:]
-    return data[: draw(st.integers(1, len(data)))] if draw(st.booleans()) else data
+def test_a_message_up_to_the_limit_is_taken(line: Line) -> None:
+    """The bound is on the payload, fragments together."""
+    with line.client() as client:
+        client.send_frame(TEXT, b"x" * 1000)
+        client.send_frame(TEXT, b"y" * 999, fin=False)
+        client.send_frame(CONTINUATION, b"z")
+        assert line.recorder.next() == ("received", b"x" * 1000)
+        assert line.recorder.next() == ("received", b"y" * 999 + b"z")
 
 
-def read_by_websockets(data: bytes) -> tuple[list[tuple[bytes, bool]], int | None]:
-    """Give the messages that `websockets` reads, and the code with which the conversation ends, if it does."""
-    parser = ServerProtocol(state=State.OPEN, max_size=2000)
-    parser.receive_data(data)
-    read, message, binary = [], b"", False
-    for event in parser.events_received():
-        assert isinstance(event, Frame)
-        if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            binary = binary if event.opcode is Opcode.CONT else event.opcode is Opcode.BINARY
-            message += bytes(event.data)
-            if event.fin:
-                read.append((message, binary))
-                message = b""
-    return read, int(parser.close_sent.code) if parser.close_sent else None
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (frame(TEXT, b"x" * 1001), 1009),
+        (frame(TEXT, b"x" * 70_000), 1009),
+        (frame(TEXT, b"x" * 600, fin=False) + frame(CONTINUATION, b"x" * 401), 1009),
+        (frame(TEXT, BAD_UTF8), 1007),
+        (frame(BINARY, BAD_UTF8), 1007),
+        (frame(TEXT, BAD_UTF8[:1], fin=False) + frame(CONTINUATION, BAD_UTF8[1:]), 1007),
+        (frame(TEXT, b"hello", masked=False), 1002),
+        (frame(TEXT, b"hello", reserved=4), 1002),
+        (frame(TEXT, b"hello", reserved=1), 1002),
+        (frame(3, b"hello"), 1002),
+        (frame(CONTINUATION, b"of nothing"), 1002),
+        (frame(TEXT, b"begun", fin=False) + frame(TEXT, b"again"), 1002),
+        (frame(PING, b"x" * 126), 1002),
+        (frame(PING, b"half", fin=False), 1002),
+        (frame(CLOSE, b"\x03"), 1002),
+        (frame(CLOSE, close_payload(1005)), 1002),
+        (frame(CLOSE, close_payload(1000) + BAD_UTF8), 1007),
+    ],
+)
+def test_a_broken_frame_gets_the_answer_of_rfc_6455(line: Line, sent: bytes, code: int) -> None:
+    """The code says what was wrong; the receiver hears of it once, after what was right."""
+    with line.client() as client:
+        client.send(frame(TEXT, b"right") + sent)
+        answer, reason = client.read_close()
+        assert answer == code
+        assert line.recorder.next() == ("received", b"right")
+        client.send_close(code)
+        client.read_end()
+        client.socket.close()
+        assert line.recorder.next() == ("closed", code, reason)
+        assert line.served.call(line.recorder.is_silent)
 
 
-@given(doubtful_frames())
-async def test_any_bytes_are_read_as_websockets_reads_them(data: bytes) -> None:
-    """The quick way decides nothing differently: same messages, same verdict on what is wrong."""
-    read, code = read_by_websockets(data)
-    connection = Collecting(Transport(), frozenset())
-    connection.data_received(data)
-    assert connection.messages == read
-    assert [end[0] for end in connection.ends] == ([] if code is None else [code])
-    connection.connection_lost(None)
-    assert len(connection.ends) == 1
+def test_a_client_in_the_middle_of_a_huge_message_sees_why_it_was_closed(line: Line) -> None:
+    """The socket is not reset under the feet of a client that is still sending."""
+    with line.client() as client:
+        client.send(frame(TEXT, TOO_MUCH))
+        assert client.read_close() == (1009, "message too big")
+        client.read_end()
+    assert line.recorder.next() == ("closed", 1009, "message too big")
 
 
-def test_utf8_is_told_from_other_bytes() -> None:
-    """Of any length, ASCII or not."""
-    assert all(is_utf8(text.encode()) for text in ("", "ascii", "grün", "🙂"))
-    assert not any(is_utf8(data) for data in (b"\xff", b"\xc3(", b"\xed\xa0\x80", b"ok\xf0\x9f"))
+# --- pausing ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fragmented", [False, True])
+def test_messages_of_one_read_wait_while_reading_is_paused(line: Line, *, fragmented: bool) -> None:
+    """What was read already is held back, in order, with the close behind it."""
+    recorder = line.recorder
+
+    def pause_at_first(message: bytes) -> None:
+        if message in (b"first", b"second"):
+            recorder.wire.pause_reading()
+
+    recorder.on_receive = pause_at_first
+    with line.client() as client:
+        head = frame(TEXT, b"fir", fin=False) + frame(CONTINUATION, b"st") if fragmented else frame(TEXT, b"first")
+        rest = frame(TEXT, b"second") + frame(TEXT, b"third") + frame(CLOSE, close_payload(4000, "bye"))
+        client.send(head + rest)
+        for message in (b"first", b"second"):
+            assert recorder.next() == ("received", message)
+            assert line.served.call(recorder.is_silent)
+            line.served.call(recorder.wire.resume_reading)
+        assert recorder.next() == ("received", b"third")
+        assert recorder.next() == ("closed", 4000, "bye")
+        assert client.read_close() == (4000, "bye")
+
+
+def test_a_broken_frame_behind_a_pause_waits_too(line: Line) -> None:
+    """Who paused has not finished with what came before it."""
+    recorder = line.recorder
+    recorder.on_receive = lambda _message: recorder.wire.pause_reading()
+    with line.client() as client:
+        client.send(frame(TEXT, b"right") + frame(TEXT, b"wrong", masked=False))
+        assert recorder.next() == ("received", b"right")
+        assert line.served.call(recorder.is_silent)
+        line.served.call(recorder.wire.resume_reading)
+        assert recorder.next() == ("closed", 1002, "incorrect masking")
+        assert client.read_close() == (1002, "incorrect masking")
+
+
+def test_nothing_is_read_while_paused(line: Line) -> None:
+    """What comes later waits in the kernel."""
+    with line.client() as client:
+        line.served.call(line.recorder.wire.pause_reading)
+        client.send_text("later")
+
+        def resume() -> bool:
+            silent = line.recorder.is_silent()
+            line.recorder.wire.resume_reading()
+            return silent
+
+        assert line.served.call(resume)
+        assert line.recorder.next() == ("received", b"later")
+
+
+def test_closing_while_paused_drops_what_was_held(line: Line) -> None:
+    """After close nothing reaches the receiver, and the peer's close is seen although reading was paused."""
+    recorder = line.recorder
+    recorder.on_receive = lambda _message: recorder.wire.pause_reading()
+    with line.client() as client:
+        client.send(frame(TEXT, b"first") + frame(TEXT, b"held"))
+        assert recorder.next() == ("received", b"first")
+        line.close(3000, "enough", seconds=5)
+        client.send_text("late")
+        assert client.read_close() == (3000, "enough")
+        client.send_close(3000, "enough")
+        client.read_end()
+        assert recorder.next() == ("closed", 3000, "enough")
+
+
+def test_closing_while_the_peers_close_is_held_ends_at_once(line: Line) -> None:
+    """Two closes that cross need no further answer."""
+    recorder = line.recorder
+    recorder.on_receive = lambda _message: recorder.wire.pause_reading()
+    with line.client() as client:
+        client.send(frame(TEXT, b"first") + frame(CLOSE, close_payload(4000, "bye")))
+        assert recorder.next() == ("received", b"first")
+        line.close(3000, "enough", seconds=5)
+        assert client.read_close() == (3000, "enough")
+        client.read_end()
+        assert recorder.next() == ("closed", 3000, "enough")

@@ -25,16 +25,9 @@ from tests.wires.client import (
     close_payload,
     frame,
 )
-from tests.wires.servers import LOOPS, uvicorn_server
+from tests.wires.servers import uvicorn_server
 
 MEBIBYTE = 1 << 20
-
-
-@pytest.fixture(params=LOOPS)
-def loop(request: pytest.FixtureRequest) -> str:
-    """Name an event loop: the one of Python, and uvloop."""
-    name: str = request.param
-    return name
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:

@@ -156,7 +156,9 @@ class Connection(asyncio.Protocol, ABC):
             self._take_frame(parser, frame)
             if self._is_deaf:
                 return
-        if parser.parser_exc is not None:
+        if self._is_paused:
+            self._held = []
+        elif parser.parser_exc is not None:
             self._fail(parser)
         elif (pongs := parser.data_to_send()) and self.is_open:
             # The answer to the latest ping will do (RFC 6455, 5.5.3).

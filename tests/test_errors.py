@@ -180,7 +180,7 @@ def test_a_reason_that_does_not_fit_the_close_frame_is_refused(reason: str) -> N
 
 
 @given(st.text(max_size=150))
-def test_whatever_reason_is_taken_can_be_sent(reason: str) -> None:
+def test_fuzz_reason_is_taken_can_be_sent(reason: str) -> None:
     """It fits, is not empty, and no reader of JSON accepts it."""
     try:
         taken = Disconnect(4000, reason).code.reason

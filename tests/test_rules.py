@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from openline import JWT, Allow, DeclarationError, History, Hub, PermissionDenied, Session
-from openline.testing import VirtualClock, connect
+from openline.testing import Refused, VirtualClock, connect
 from tests.serving import ended, refused, serving
 
 SECRET = "a secret of the tests, long enough for every hash there is: 0123456789abcdef"
@@ -340,3 +340,27 @@ async def test_a_handler_of_leaving_that_fails_does_not_keep_anyone_in(caplog: p
 def iter_queue(queue: asyncio.Queue[Any]) -> list[Any]:
     """Give what is in a queue."""
     return [queue.get_nowait() for _ in range(queue.qsize())]
+
+
+async def test_who_was_not_let_in_may_not_publish_either() -> None:
+    """Where subscribing is guarded, a message from outside is refused before its handler is asked."""
+    hub = Hub()
+    asked: list[str] = []
+    guarded = hub.channel("guarded")
+
+    @guarded.on_subscribe
+    async def enter() -> None:
+        """Anyone who asks."""
+
+    @guarded.on_publish
+    async def said(message: object) -> None:
+        asked.append("publish")
+
+    async with serving(hub) as app, connect(app) as client:
+        with pytest.raises(Refused, match="only those in this channel may publish") as outside:
+            await client.publish("guarded", 1)
+        assert outside.value.code == 103
+        assert asked == []
+        await client.subscribe("guarded")
+        await client.publish("guarded", 1)
+        assert asked == ["publish"]

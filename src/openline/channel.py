@@ -77,6 +77,8 @@ class Channel(Generic[Message]):
     def on_publish(self, function: Function) -> Function:
         """Decide on each message a client wants to publish; without a handler none may, save with ``publish=True``.
 
+        Where subscribing is guarded, by a handler or by tokens, only those in the channel are heard.
+
         The handler takes the pattern's parts, the message, the `Session`, and what FastAPI injects. It returns the
         message that is published, or None for the one that came, or raises to refuse.
 

@@ -26,7 +26,7 @@ class ChannelRules:
     """The rules of one pattern. The handlers are set by the decorators of `Channel`, before the hub starts.
 
     Args:
-        publish: clients may publish without a handler; into a channel that is guarded, those who are in it.
+        publish: clients may publish without a handler.
         auth: verifies subscription tokens; None where there are none.
         now: the wall clock.
     """
@@ -57,6 +57,11 @@ class ChannelRules:
     def hears_leaving(self) -> bool:
         """Whether a handler waits for those who leave."""
         return self.leaving is not None
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether not everybody connected may subscribe."""
+        return self.subscribing is not None or self.options.protected
 
     def parts(self, channel: str) -> dict[str, str]:
         """Give the parts of a channel's name that was found to match."""
@@ -100,12 +105,13 @@ class ChannelRules:
 
     async def accept(self, session: Session, channel: str, data: bytes) -> bytes:
         """Let a client publish; give what the handler made of its message."""
+        if self.publishing is None and not self.publish:
+            raise PermissionDenied
+        if session.subscription(channel) is None and self.is_guarded:
+            # Who was not let in may not speak there either: a handler that decides on messages need not repeat
+            # what the one that decides on subscriptions has checked.
+            raise PermissionDenied("only those in this channel may publish to it")
         if self.publishing is None:
-            if not self.publish:
-                raise PermissionDenied
-            if session.subscription(channel) is None:
-                # Who may not enter a guarded channel may not speak into it either.
-                await self.may_read(session, channel)
             return self.payload.admit(data)
         message = await self.publishing(session, handshake_of(session), parts=self.parts(channel), message=data)
         # A handler that returns nothing had nothing to change.
@@ -113,7 +119,7 @@ class ChannelRules:
 
     async def may_read(self, session: Session, channel: str) -> None:
         """Let a client that is not subscribed ask: where anyone may subscribe, anyone may look."""
-        if self.subscribing is not None or self.options.protected:
+        if self.is_guarded:
             raise PermissionDenied
 
     async def left(self, session: Session, channel: str, code: int, reason: str) -> None:

@@ -34,6 +34,7 @@ async def test_author_is_stamped_by_the_server(enter: Enter) -> None:
     """A client may claim to be anybody; the room reads who it is."""
     async with enter("Ada") as ada, enter("Grace") as grace:
         await grace.subscribe("room:lobby")
+        await ada.subscribe("room:lobby")
         await ada.publish("room:lobby", {"text": " Hello ", "key": "1", "author": "Grace", "user": "grace", "at_ms": 5})
 
         said = (await grace.publication("room:lobby"))["data"]
@@ -48,6 +49,7 @@ async def test_author_is_stamped_by_the_server(enter: Enter) -> None:
 async def test_message_has_to_fit(enter: Enter, text: str) -> None:
     """Nothing, or too much, is refused with the field's name, and the connection stays."""
     async with enter("Ada") as ada:
+        await ada.subscribe("room:lobby")
         with pytest.raises(Refused, match="text") as refused:
             await ada.publish("room:lobby", {"text": text, "key": "1"})
 

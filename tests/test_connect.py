@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from openline import Accept, Disconnect, Heartbeat, History, Hub, Limits, PermissionDenied, Session
+from openline import JWT, Accept, Disconnect, Heartbeat, History, Hub, Limits, PermissionDenied, Session
 from openline.testing import Client, Closed, VirtualClock, connect, line
 from tests.serving import ended, refused, serving
 
@@ -338,3 +338,22 @@ async def test_connecting_works_the_same_in_protobuf() -> None:
         assert (result["data"], result["ping"], set(result["subs"])) == ([1], 25, {"room:a"})
         assert await broken.connect(data=b"\xff") is not None  # no handler reads it
         assert await refused(broken.publish("room:a", b"\xff")) == 107
+
+
+async def test_what_the_token_says_for_the_app_alone() -> None:
+    """`meta` is there for handlers, from the first on, and no client is shown it."""
+    auth = JWT(secret="s" * 32)
+    hub = Hub(auth=auth)
+    seen: list[object] = []
+
+    @hub.on_connect
+    async def connected(session: Session) -> None:
+        seen.append(session.meta)
+
+    @hub.rpc("plan")
+    async def plan(session: Session) -> object:
+        return session.meta
+
+    async with serving(hub) as app, connect(app, token=auth.sign("ann", expires_in=None, meta={"plan": 1})) as client:
+        assert seen == [{"plan": 1}]
+        assert await client.rpc("plan") == {"plan": 1}

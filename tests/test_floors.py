@@ -53,6 +53,7 @@ HOUSE: Final = """
     3  topic
     3  turn
     3  interest
+    3  inbox
     3  session
     3  node
     3  recovery

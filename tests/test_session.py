@@ -9,51 +9,10 @@ from typing import Any
 import pytest
 
 from openline import codes
-from openline.brokers.memory import MemoryBroker
 from openline.errors import DeclarationError
 from openline.options import Heartbeat, Limits
-from openline.session import Session, finish
-from tests.engine import KEPT, PLAIN, RecordingWire, running, send
-from tests.remote_broker import RemoteBroker
-
-
-async def test_commands_run_in_order_though_some_wait() -> None:
-    """With a broker that waits, replies come in the order of the commands."""
-    async with running(KEPT, broker=RemoteBroker(MemoryBroker())) as engine:
-        wire, session = engine.client()
-        for identifier in range(2, 8):
-            send(session, id=identifier, subscribe={"channel": f"c{identifier}"})
-        await engine.settle()
-        assert [message["id"] for message in wire.messages()] == [1, 2, 3, 4, 5, 6, 7]
-
-
-async def test_a_command_that_need_not_wait_is_answered_in_the_same_call() -> None:
-    """No task per message: the reply is queued when `receive` returns."""
-    async with running(PLAIN) as engine:
-        _, session = engine.client()
-        tasks = asyncio.all_tasks()
-        send(session, id=2, publish={"channel": "a", "data": 1})
-        assert session.outbox.waiting_bytes() > 0
-        assert asyncio.all_tasks() == tasks
-
-
-async def test_a_client_that_asks_faster_than_it_is_answered_is_no_longer_read() -> None:
-    """Commands that wait behind a running one are bounded: past it the wire stops reading, and goes on later."""
-    broker = RemoteBroker(MemoryBroker())
-    gate = asyncio.Event()
-    async with running(KEPT, broker=broker, limits=Limits(waiting_commands=3)) as engine:
-        wire, session = engine.client()
-        await engine.settle()
-        broker.before_history = gate.wait
-        for identifier in range(2, 7):
-            send(session, id=identifier, history={"channel": "a", "limit": 1})
-        reading = []
-        for step in (asyncio.Event(), gate):
-            step.set()
-            await engine.settle()
-            reading.append(wire.reading)
-        assert reading == [False, True]
-        assert [message["id"] for message in wire.messages()] == [1, 2, 3, 4, 5, 6]
+from openline.session import Session
+from tests.engine import PLAIN, RecordingWire, running, send
 
 
 async def test_what_was_queued_leaves_before_the_close() -> None:
@@ -156,16 +115,6 @@ async def test_a_code_or_reason_no_client_understands_is_refused(code: int, reas
         assert wire.close_code is None
 
 
-async def test_what_is_promised_not_to_wait_is_not_allowed_to() -> None:
-    """A broker that breaks its promise is a loud error, and the coroutine is closed."""
-
-    async def waits() -> None:
-        await asyncio.sleep(1)
-
-    with pytest.raises(RuntimeError, match="promised not to wait"):
-        finish(waits())
-
-
 async def test_it_says_what_it_is() -> None:
     """Its repr and its attributes tell who is connected, how, and where."""
     async with running(PLAIN) as engine:
@@ -190,6 +139,6 @@ async def test_an_idle_session_is_small() -> None:
         wire = RecordingWire()
         session: Any = engine.commands.open(wire)
         assert isinstance(session, Session)
-        assert session._waiting is None
+        assert session._inbox._waiting is None
         assert not hasattr(session, "__dict__")
         assert len(asyncio.all_tasks()) == 1

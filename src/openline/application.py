@@ -34,6 +34,7 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
 
     user: str = ""  #: "" is anonymous
     info: bytes = b""  #: encoded; shown to others
+    meta: bytes = b""  #: encoded; for the app alone
     data: bytes = b""  #: encoded; goes to this client with the reply
     channels: dict[str, Admission] = {}  #: the server-side subscriptions it begins with
     expires_at: float | None = None  #: unix seconds

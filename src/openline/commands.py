@@ -231,7 +231,7 @@ class Commands:
             ttl = time_to_live(welcome.expires_at, self.clock.wall())
             if welcome.client_refresh:
                 result.expires, result.ttl = True, ttl
-        session.user, session.encoded_info = welcome.user, welcome.info
+        session.user, session.encoded_info, session.encoded_meta = welcome.user, welcome.info, welcome.meta
         self._expire(session, welcome.expires_at, client_refresh=welcome.client_refresh)
         joinings = await self._prepare(session, request, welcome)
         try:

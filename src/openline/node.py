@@ -21,11 +21,12 @@ from typing import Any, Final, TypeVar, final
 from openline.brokers.base import Broker
 from openline.counters import Counters
 from openline.errors import BrokerUnavailable, HubNotStarted, PayloadTooBig
+from openline.inbox import finish
 from openline.interest import Interest
 from openline.options import ChannelOptions, Heartbeat, Limits
 from openline.presence.base import Presence
 from openline.publication import Arrival, ClientInfo, Message, Position
-from openline.session import Session, finish
+from openline.session import Session
 from openline.timers import Clock, Timers
 from openline.topic import Entered, Topic
 from openline.turn import Turn

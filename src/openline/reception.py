@@ -140,7 +140,7 @@ class Reception:
         welcome = Welcome() if self.auth is None else self._verified(self.auth, request.token)
         if self.connecting is None:
             return welcome
-        session.user, session.encoded_info = welcome.user, welcome.info
+        session.user, session.encoded_info, session.encoded_meta = welcome.user, welcome.info, welcome.meta
         answer = await self.connecting(
             session,
             handshake_of(session),
@@ -168,6 +168,7 @@ class Reception:
         return Welcome(
             user=claims.user,
             info=claims.info,
+            meta=claims.meta,
             channels=channels,
             expires_at=claims.expires_at,
             client_refresh=claims.expires_at is not None,
@@ -224,6 +225,7 @@ def _merged(welcome: Welcome, answer: Accept) -> Welcome:
     return Welcome(
         user=answer.user or welcome.user,
         info=encoded(answer.info) or welcome.info,
+        meta=welcome.meta,
         data=encoded(answer.data),
         channels=welcome.channels | dict.fromkeys(answer.channels, Admission()),
         expires_at=expires_at,

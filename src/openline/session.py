@@ -2,10 +2,8 @@
 
 Invariants of this file:
 
-1. Commands of one session run in order, one at a time. One that has to wait gets a task, and those behind it queue;
-   past the bound the wire stops reading. One with a large answer waits while the client is behind with reading.
-2. The first command is connect, and there is one. After a refused connect nothing but the end follows.
-3. Ending is done once, in one call that does not wait: from then on nothing is sent and nothing is taken.
+1. The first command is connect, and there is one. After a refused connect nothing but the end follows.
+2. Ending is done once, in one call that does not wait: from then on nothing is sent and nothing is taken.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ import enum
 import logging
 import random
 import uuid
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, TypeVar, final
 
@@ -24,6 +21,7 @@ from openline import codes
 from openline.codes import DisconnectCode, UnsubscribeCode
 from openline.counters import Counters
 from openline.errors import Disconnect
+from openline.inbox import Inbox
 from openline.options import Heartbeat, Limits
 from openline.outbox import Outbox, Wire
 from openline.protocol import messages
@@ -36,9 +34,6 @@ from openline.timers import Clock, Timers
 from openline.turn import Turn
 
 _log: Final = logging.getLogger("openline")
-
-#: Requests whose answers may be as large as half an outbox.
-_LARGE: Final = (messages.SubscribeRequest, messages.HistoryRequest, messages.PresenceRequest, messages.RpcRequest)
 
 Result = TypeVar("Result")
 
@@ -112,14 +107,14 @@ class Session:
         "__weakref__",
         "_codec",
         "_conductor",
+        "_inbox",
         "_pong_due",
-        "_running",
         "_subscriptions",
         "_wait_until",
-        "_waiting",
         "_wire",
         "client_refresh",
         "encoded_info",
+        "encoded_meta",
         "ends_at",
         "handshake",
         "id",
@@ -138,6 +133,7 @@ class Session:
         self.id = str(uuid.uuid4())
         self.user = ""
         self.encoded_info = b""
+        self.encoded_meta = b""
         self.state: dict[str, Any] = {}
         self.handshake = handshake
         self.native_heartbeat = native_heartbeat
@@ -150,9 +146,8 @@ class Session:
         self._wire = wire
         self._codec = wire.encoding.codec
         self._conductor = conductor
+        self._inbox = Inbox(conductor.limits.waiting_commands)
         self._subscriptions: dict[str, Subscription] = {}
-        self._waiting: deque[tuple[int, Request]] | None = None
-        self._running = False
         self._pong_due: float | None = None
         self._wait_until = conductor.clock.monotonic() + conductor.limits.connect_seconds
         conductor.timers.wake_at(self._wait_until, self)
@@ -163,6 +158,11 @@ class Session:
     def info(self) -> Any:
         """What others see of this client in presence, joins and publications, decoded; None for nothing."""
         return msgspec.json.decode(self.encoded_info) if self.encoded_info else None
+
+    @property
+    def meta(self) -> Any:
+        """What the token said for the app alone, decoded; None for nothing. No client is ever shown it."""
+        return msgspec.json.decode(self.encoded_meta) if self.encoded_meta else None
 
     @property
     def channels(self) -> frozenset[str]:
@@ -239,48 +239,40 @@ class Session:
             or isinstance(request, ConnectRequest) is not (self.life is State.OPENED)
         ):
             self.end(codes.CLOSED_BAD_REQUEST)
-        elif self._running or self._waiting or (isinstance(request, _LARGE) and self.outbox.is_behind()):
-            self._queue(command.id, request)
         else:
-            self._begin(command.id, request)
+            if self.life is State.OPENED:
+                self.life = State.CONNECTING
+            self._inbox.put(self, command.id, request)
 
     def _pong(self, command: Command) -> None:
         if command.id or self._pong_due is None:
             self.end(codes.CLOSED_BAD_REQUEST)
         self._pong_due = None
 
-    def _queue(self, identifier: int, request: Request) -> None:
-        if self._waiting is None:
-            self._waiting = deque()
-        self._waiting.append((identifier, request))
-        if len(self._waiting) == self._conductor.limits.waiting_commands:
-            self._wire.pause_reading()
+    @property
+    def takes_commands(self) -> bool:
+        """Whether commands that queued still count: the connection stands and was not refused."""
+        return self.life is not State.ENDED and self.life is not State.REFUSED
 
-    def _begin(self, identifier: int, request: Request) -> None:
-        if isinstance(request, ConnectRequest):
-            self.life = State.CONNECTING
-        work = self._conductor.carry_out(self, identifier, request)
-        if self._conductor.waits(self, request):
-            self._running = True
-            self._conductor.spawn(self._run(work))
-        else:
-            finish(work)
+    def waits(self, request: Request) -> bool:
+        """Tell whether carrying out a request may have to wait."""
+        return self._conductor.waits(self, request)
 
-    async def _run(self, work: Coroutine[Any, Any, None] | None = None) -> None:
-        """Carry out one command that waits, then those that queued behind it."""
-        if work is not None:
-            await work
-        while self._waiting and self.life is not State.ENDED:
-            if self.life is State.REFUSED:
-                self._waiting.clear()
-                self._wire.resume_reading()
-                break
-            if isinstance(self._waiting[0][1], _LARGE) and self.outbox.is_behind():
-                break  # `resume` goes on
-            if len(self._waiting) == self._conductor.limits.waiting_commands:
-                self._wire.resume_reading()
-            await self._conductor.carry_out(self, *self._waiting.popleft())
-        self._running = False
+    async def carry_out(self, identifier: int, request: Request) -> None:
+        """Carry out a request and queue its reply. Never raises."""
+        await self._conductor.carry_out(self, identifier, request)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run in a task that somebody looks after."""
+        self._conductor.spawn(work)
+
+    def pause_reading(self) -> None:
+        """Let the client send no more."""
+        self._wire.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Let the client send again."""
+        self._wire.resume_reading()
 
     # --- what the client is sent ----------------------------------------------------------------------------------
 
@@ -415,7 +407,7 @@ class Session:
         connected = self.life is State.CONNECTED
         self.life = State.ENDED
         self.outbox.drop()
-        self._waiting = None
+        self._inbox.drop()
         self._conductor.timers.forget(self)
         self._conductor.ended(self, code, connected=connected)
         self._subscriptions.clear()
@@ -427,23 +419,7 @@ class Session:
     def resume(self) -> None:
         """The wire has drained: what waits goes out, and commands that had to wait for that are carried out."""
         self.outbox.resume()
-        if self._waiting and not self._running:
-            self._running = True
-            self._conductor.spawn(self._run())
+        self._inbox.resume(self)
 
     def __repr__(self) -> str:
         return f"<Session {self.id} user={self.user!r} {self.life.name.lower()} channels={len(self._subscriptions)}>"
-
-
-def finish(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine that was promised never to wait, without a task.
-
-    Raises:
-        RuntimeError: it waited all the same: a broker, presence or hook broke its promise.
-    """
-    try:
-        work.send(None)
-    except StopIteration:
-        return
-    work.close()
-    raise RuntimeError(f"{work!r} was promised not to wait, and did")

@@ -52,6 +52,7 @@ HOUSE: Final = """
     3  fanout
     3  topic
     3  turn
+    3  locks
     3  interest
     3  inbox
     3  session

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from openline.errors import DeclarationError
+from openline.errors import DeclarationError, sendable
 
 
 def _unix_seconds(moment: float | datetime | None, owner: str) -> float | None:
@@ -29,7 +29,8 @@ class Accept(msgspec.Struct, frozen=True, kw_only=True):
     expire_at: float | datetime | None = None  #: unix seconds or an aware datetime; then the connection ends (3005)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.user, str):
+        user: object = self.user
+        if not isinstance(user, str) or sendable(user) != user:
             raise DeclarationError(f"Accept.user is {self.user!r}: a user id is a string")
         if isinstance(self.channels, str):
             raise DeclarationError(f"Accept.channels is {self.channels!r}: it is a list of names")

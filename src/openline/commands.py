@@ -5,6 +5,7 @@ Source: docs/reference/protocol.md, "Commands".
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar, final
@@ -111,6 +112,8 @@ class Commands:
         subscription = session.subscription(channel)
         if subscription is not None:
             session.lose(subscription, code)
+        else:
+            self._membership.revoke(session, channel)
 
     def encode(self, data: object) -> bytes:
         """Encode a payload of the app."""
@@ -138,38 +141,50 @@ class Commands:
     def ended(self, session: Session, code: DisconnectCode, *, connected: bool) -> None:
         """Forget a session that has just ended."""
         self.node.remove(session)
-        subscriptions = session.subscriptions()
-        for subscription in subscriptions:
-            self._membership.cut(subscription)
-        told = connected and self._application.hears_disconnects
-        if told or subscriptions:
-            hears = told or any(self._hears_leaving(subscription) for subscription in subscriptions)
-            work = self._farewells(session, subscriptions, code, told=told)
-            self.node.spawn_or_finish(work, immediate=self._immediate and not hears)
-
-    async def _farewells(
-        self, session: Session, subscriptions: tuple[Subscription, ...], code: DisconnectCode, *, told: bool
-    ) -> None:
-        for subscription in subscriptions:
-            await self._farewell(session, subscription, code)
-        if told:
-            await self._hear(self._application.disconnected(session, code))
+        self._part(session, session.subscriptions(), code, told=connected and self._application.hears_disconnects)
 
     def lost(self, session: Session, subscription: Subscription, code: UnsubscribeCode) -> None:
         """Forget a subscription that has just ended."""
-        self._membership.cut(subscription)
-        immediate = self._immediate and not self._hears_leaving(subscription)
-        self.node.spawn_or_finish(self._farewell(session, subscription, code), immediate=immediate)
+        self._part(session, (subscription,), code)
+
+    def _part(
+        self,
+        session: Session,
+        subscriptions: tuple[Subscription, ...],
+        code: UnsubscribeCode | DisconnectCode,
+        *,
+        told: bool = False,
+    ) -> None:
+        """Cut subscriptions; presence and channels hear of it, and then, apart from that, the app's handlers."""
+        for subscription in subscriptions:
+            self._membership.cut(subscription)
+        if subscriptions:
+            self.node.spawn_or_finish(self._farewells(session, subscriptions), immediate=self._immediate)
+        if told or any(self._hears_leaving(subscription) for subscription in subscriptions):
+            self.node.spawn(self._tell(session, subscriptions, code, told=told))
+
+    async def _farewells(self, session: Session, subscriptions: tuple[Subscription, ...]) -> None:
+        for subscription in subscriptions:
+            await self._hear(self._membership.farewell(session, subscription))
+
+    async def _tell(
+        self,
+        session: Session,
+        subscriptions: tuple[Subscription, ...],
+        code: UnsubscribeCode | DisconnectCode,
+        *,
+        told: bool,
+    ) -> None:
+        for subscription in subscriptions:
+            rules = self._application.rules(subscription.channel)
+            if rules is not None and rules.hears_leaving:
+                await self._hear(rules.left(session, subscription.channel, code.number, code.reason))
+        if told and isinstance(code, DisconnectCode):
+            await self._hear(self._application.disconnected(session, code))
 
     def _hears_leaving(self, subscription: Subscription) -> bool:
         rules = self._application.rules(subscription.channel)
         return rules is not None and rules.hears_leaving
-
-    async def _farewell(
-        self, session: Session, subscription: Subscription, code: UnsubscribeCode | DisconnectCode
-    ) -> None:
-        rules = self._application.rules(subscription.channel)
-        await self._hear(self._membership.farewell(session, subscription, rules, code))
 
     async def _hear(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what comes after the answer, so that no error of it can be one: it is counted and logged."""
@@ -187,6 +202,11 @@ class Commands:
         act: Any = self._acts[type(request)]
         try:
             await act(session, identifier, request)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # the node stops
+            self._fail(session, identifier, request, RuntimeError(f"a handler let a cancellation out: {error!r}"))
         except Exception as error:  # noqa: BLE001  # whatever it was, the client is answered and the log told
             self._fail(session, identifier, request, error)
 
@@ -302,13 +322,14 @@ class Commands:
         if len(channel) > self.limits.name_length:
             raise BadRequest(f"channel name is longer than {self.limits.name_length} characters")
         self._membership.check(session, channel)
-        rules = self._rules(channel)
-        if request.tf is not None:
-            raise BadRequest("tag filters are not offered")
-        if request.type:
-            raise BadRequest("only stream subscriptions are offered")
-        admission = await rules.admit(session, channel, request)
-        joining = await self._membership.begin(session, channel, rules, request, admission)
+        with self._membership.revocable(session, channel):
+            rules = self._rules(channel)
+            if request.tf is not None:
+                raise BadRequest("tag filters are not offered")
+            if request.type:
+                raise BadRequest("only stream subscriptions are offered")
+            admission = await rules.admit(session, channel, request)
+            joining = await self._membership.begin(session, channel, rules, request, admission)
         try:
             result, position = joining.decide()
             if not self._reply(session, identifier, result):
@@ -325,9 +346,11 @@ class Commands:
         subscription = session.remove(request.channel)
         if subscription is not None:
             self._membership.cut(subscription)
+            await self._farewells(session, (subscription,))
         self._reply(session, identifier, messages.UnsubscribeResult())
         if subscription is not None:
-            self.lost(session, subscription, UNSUBSCRIBED_BY_CLIENT)
+            # In the order of the commands, so that a client has one handler running at a time, however often it leaves.
+            await self._tell(session, (subscription,), UNSUBSCRIBED_BY_CLIENT, told=False)
 
     async def _sub_refresh(self, session: Session, identifier: int, request: messages.SubRefreshRequest) -> None:
         if not request.channel:

@@ -32,6 +32,11 @@ from openline import codes
 from openline.codes import DisconnectCode, ErrorCode
 
 
+def sendable(text: str) -> str:
+    """Give text that can be written as UTF-8: half a character, as a file name may hold, becomes a question mark."""
+    return text.encode(errors="replace").decode()
+
+
 class OpenlineError(Exception):
     """The root of every exception Openline raises on purpose."""
 
@@ -93,6 +98,7 @@ class Disconnect(OpenlineError):
         words = text.strip()
         if not words or words[0] in '{["-0123456789' or words in ("true", "false", "null"):
             raise DeclarationError(f"disconnect reason {text!r} must be plain words, neither empty nor JSON")
+        text = sendable(text)
         if len(text.encode()) > codes.MAX_REASON_BYTES:
             raise DeclarationError(f"disconnect reason is longer than {codes.MAX_REASON_BYTES} bytes: {text!r}")
         self.code = DisconnectCode(number, text)
@@ -117,7 +123,7 @@ class Refusal(OpenlineError):
             raise DeclarationError(f"error code {code}: an app's own codes are 400 to 1999")
         self.code = ErrorCode(
             self.default.number if code is None else code,
-            message or self.default.message,
+            sendable(message or self.default.message),
             self.default.temporary if temporary is None else temporary,
         )
         super().__init__(f"{self.code.number} {self.code.message}")

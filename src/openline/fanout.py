@@ -11,7 +11,7 @@ Invariants of this file:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import Final, final
 
 from openline import codes
 from openline.codes import DisconnectCode
@@ -19,6 +19,9 @@ from openline.protocol.codec import Codec
 from openline.protocol.pushes import channel_push
 from openline.publication import Arrival, Message
 from openline.subscription import LEFT, Audience, Subscription
+
+#: About what a push takes beside its payloads: names, ids, brackets.
+ENVELOPE_BYTES: Final = 200
 
 
 @final
@@ -33,6 +36,14 @@ class Entry:
         self.is_arrival = isinstance(message, Arrival)
         self.offset = 0 if isinstance(message, Arrival) else message.offset
         self._encoded: dict[Codec, bytes] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """About what the push takes on the wire."""
+        message = self.message
+        info = message.info
+        size = ENVELOPE_BYTES if isinstance(message, Arrival) else ENVELOPE_BYTES + len(message.data)
+        return size if info is None else size + len(info.connection) + len(info.channel) + len(info.user)
 
     def encoded(self, channel: str, codec: Codec) -> bytes:
         """Give the push in this codec."""

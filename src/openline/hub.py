@@ -13,7 +13,7 @@ from openline.brokers.memory import MemoryBroker
 from openline.channel import Channel, checked_tags
 from openline.commands import Commands
 from openline.counters import Counters
-from openline.errors import DeclarationError, UnknownChannel
+from openline.errors import DeclarationError, UnknownChannel, UsageError
 from openline.handlers import Handler
 from openline.names import Pattern, is_name
 from openline.node import Node
@@ -226,6 +226,10 @@ class Hub:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the hub until the block ends. Entering it again, as a router included twice does, changes nothing."""
+        if self._lifespans and not self._node.started:
+            self._lifespans = 0  # a loop that was killed never came to the end of its lifespan
+        if self._lifespans and not self._node.runs_here:
+            raise UsageError("the hub runs in another event loop already: a hub belongs to one at a time")
         self._lifespans += 1
         try:
             if self._lifespans > 1:

@@ -11,6 +11,7 @@ Invariants of this file:
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol, final
@@ -72,6 +73,8 @@ class Inbox:
             self._waiting.append((identifier, request))
             if len(self._waiting) == self._limit:
                 asker.pause_reading()
+            if not asker.outbox.is_paused:
+                self.resume(asker)
             return
         work = asker.carry_out(identifier, request)
         if asker.waits(request):
@@ -81,7 +84,7 @@ class Inbox:
             finish(work)
 
     def resume(self, asker: Asker) -> None:
-        """The client has read: go on with what waited for that."""
+        """Go on with what waited, as the client has read or the turn will end."""
         if self._waiting and not self._running:
             self._running = True
             asker.spawn(self._run(asker))
@@ -97,7 +100,10 @@ class Inbox:
                 await work
             while self._waiting and asker.takes_commands:
                 if isinstance(self._waiting[0][1], _LARGE) and asker.outbox.is_behind():
-                    return  # `resume` goes on
+                    if asker.outbox.is_paused:
+                        return  # `resume` goes on
+                    await asyncio.sleep(0)  # the turn ends meanwhile, and others have theirs
+                    continue
                 identifier, request = self._waiting.popleft()
                 if len(self._waiting) == self._limit - 1:
                     asker.resume_reading()

@@ -6,11 +6,11 @@ undo the "follow" of somebody who came meanwhile.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import final
 
 from openline.brokers.base import Broker
+from openline.locks import Locks
 
 
 @final
@@ -22,7 +22,7 @@ class Interest:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._followed: set[str] = set()
-        self._locks: dict[str, tuple[asyncio.Lock, list[None]]] = {}
+        self._locks = Locks()
 
     async def begin(self, channel: str) -> None:
         """Follow a channel; everything published from the return on arrives.
@@ -47,17 +47,10 @@ class Interest:
         await self._exclusive(channel, needed)
 
     async def _exclusive(self, channel: str, needed: Callable[[], bool]) -> None:
-        lock, users = self._locks.setdefault(channel, (asyncio.Lock(), []))
-        users.append(None)
-        try:
-            async with lock:
-                if needed() and channel not in self._followed:
-                    await self._broker.follow(channel)
-                    self._followed.add(channel)
-                elif not needed() and channel in self._followed:
-                    self._followed.discard(channel)
-                    await self._broker.unfollow(channel)
-        finally:
-            users.pop()
-            if not users:
-                del self._locks[channel]
+        async with self._locks.hold(channel):
+            if needed() and channel not in self._followed:
+                await self._broker.follow(channel)
+                self._followed.add(channel)
+            elif not needed() and channel in self._followed:
+                self._followed.discard(channel)
+                await self._broker.unfollow(channel)

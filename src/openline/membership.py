@@ -13,22 +13,26 @@ Of leaving: the subscription is dead before anything else happens, and the reply
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from typing import Final, final
 
 from openline import codes
 from openline.application import Admission, Rules
 from openline.brokers.base import Page
-from openline.codes import DisconnectCode, UnsubscribeCode
 from openline.errors import (
     AlreadySubscribed,
     BrokerUnavailable,
     Disconnect,
     Expired,
     LimitExceeded,
+    OpenlineError,
+    PermissionDenied,
     UnrecoverablePosition,
 )
+from openline.locks import Locks
 from openline.node import Node
 from openline.options import ChannelOptions
 from openline.protocol.messages import SubscribePush, SubscribeRequest, SubscribeResult, raw
@@ -38,6 +42,8 @@ from openline.recovery import BrokenTail, Recovered, Wish, decide, read, wish_of
 from openline.session import Session, State
 from openline.subscription import Subscription
 from openline.topic import Topic
+
+_log: Final = logging.getLogger("openline")
 
 #: Expiries beyond this are cut to it.
 MAX_TTL_SECONDS = 365 * 24 * 3600
@@ -86,10 +92,8 @@ class Joining:
         self.is_announced = options.join_leave if override.join_leave is None else override.join_leave
 
     async def prepare(self) -> None:
-        """Enter presence and read history."""
+        """Read history."""
         options = self.topic.options
-        if self.in_presence:
-            await self._node.presence.add(self.topic.channel, self.info)
         if self._wish is not None and options.history is not None:
             broker = self._node.broker
             self._page = await read(broker, self.topic.channel, options.history, self._limits, self._wish)
@@ -110,6 +114,9 @@ class Joining:
             recovered = decide(self._wish, self._page, self.topic.tail, self._limits)
         except BrokenTail as error:
             raise Disconnect(codes.CLOSED_INSUFFICIENT_STATE) from error
+        if self.topic.is_past(recovered.position):
+            # The topic gave up a gap while history was being read: what was read is of before.
+            raise Disconnect(codes.CLOSED_INSUFFICIENT_STATE)
         self._positions(result, self._wish, recovered)
         return result, recovered.position
 
@@ -159,11 +166,44 @@ class Joining:
 class Membership:
     """Brings sessions into channels and out of them."""
 
-    __slots__ = ("_joining", "_node")
+    __slots__ = ("_immediate", "_joining", "_locks", "_node", "_revocable", "_revoked")
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._joining: set[tuple[str, str]] = set()
+        self._revocable: set[tuple[str, str]] = set()
+        self._revoked: set[tuple[str, str]] = set()
+        self._immediate = node.broker.immediate and node.presence.immediate
+        self._locks = Locks()
+
+    def check(self, session: Session, channel: str) -> None:
+        """Say whether a session could enter a channel as things are.
+
+        Raises:
+            AlreadySubscribed: the session is in the channel, or on its way.
+            LimitExceeded: it is in too many.
+        """
+        if (session.id, channel) in self._joining or session.subscription(channel) is not None:
+            raise AlreadySubscribed
+        if len(session.subscriptions()) >= self._node.limits.channels:
+            raise LimitExceeded(f"more than {self._node.limits.channels} channels in one session")
+
+    @contextmanager
+    def revocable(self, session: Session, channel: str) -> Iterator[None]:
+        """Let the server call a join off while the app still decides on it, or the broker is asked: see `revoke`."""
+        key = (session.id, channel)
+        self._revocable.add(key)
+        try:
+            yield
+        finally:
+            self._revocable.discard(key)
+            self._revoked.discard(key)
+
+    def revoke(self, session: Session, channel: str) -> None:
+        """Let a join that is under way, if there is one, come to nothing."""
+        key = (session.id, channel)
+        if key in self._revocable:
+            self._revoked.add(key)
 
     async def begin(
         self, session: Session, channel: str, rules: Rules, request: SubscribeRequest, admission: Admission
@@ -171,57 +211,66 @@ class Membership:
         """Do everything of a join that waits.
 
         Raises:
-            AlreadySubscribed: the session is in the channel, or on its way.
-            LimitExceeded: it is in too many.
+            AlreadySubscribed, LimitExceeded: as `check`.
             Expired: the admission has run out already.
+            PermissionDenied: the server took the session out meanwhile.
             Disconnect: the broker failed (3004).
         """
-        key = (session.id, channel)
-        if key in self._joining:
-            raise AlreadySubscribed
         self.check(session, channel)
         if admission.expires_at is not None:
             time_to_live(admission.expires_at, self._node.clock.wall())
+        key = (session.id, channel)
         self._joining.add(key)
         try:
             topic = await self._node.enter_topic(channel, rules.options)
             joining = Joining(self._node, session, rules, topic, request, admission)
             try:
+                if joining.in_presence:
+                    async with self._in_order(session, channel):
+                        await self._node.presence.add(channel, joining.info)
                 await joining.prepare()
+                if session.life is State.ENDED:
+                    raise Disconnect(codes.CLOSED_NORMAL)
+                if key in self._revoked:
+                    raise PermissionDenied("unsubscribed by the server")
             except BaseException:
                 await self.abandon(joining)
                 raise
-            if session.life is State.ENDED:
-                await self.abandon(joining)
-                raise Disconnect(codes.CLOSED_NORMAL)
         except BrokerUnavailable as error:
             raise Disconnect(codes.CLOSED_INTERNAL_ERROR) from error
         finally:
             self._joining.discard(key)
         return joining
 
-    def check(self, session: Session, channel: str) -> None:
-        """Say whether a session could enter a channel as things are."""
-        if session.subscription(channel) is not None:
-            raise AlreadySubscribed
-        if len(session.subscriptions()) >= self._node.limits.channels:
-            raise LimitExceeded(f"more than {self._node.limits.channels} channels in one session")
+    def _in_order(self, session: Session, channel: str) -> AbstractAsyncContextManager[None]:
+        """Keep what is done to presence and announced in the order of what a session did in a channel.
+
+        With a broker on the network a slow "remove" would else undo the "add" of one who came right back.
+        """
+        return nullcontext() if self._immediate else self._locks.hold((session.id, channel))
 
     async def abandon(self, joining: Joining) -> None:
-        """Give up a join that was begun."""
-        topic = joining.topic
+        """Give up a join that was begun. Never raises: whoever gives up has an error of its own to tell."""
+        topic, session = joining.topic, joining.session
         self._node.leave_topic(topic)
         if joining.in_presence:
-            await self._node.presence.remove(topic.channel, joining.session.id)
+            try:
+                async with self._in_order(session, topic.channel):
+                    await self._node.presence.remove(topic.channel, session.id)
+            except OpenlineError as error:
+                _log.error("session %s may stay in presence of %s for a while: %s", session.id, topic.channel, error)
 
     async def announce(self, joining: Joining) -> None:
         """Tell the channel who came."""
         if joining.is_announced:
-            await self._node.broker.announce(joining.topic.channel, Arrival(joining.info, joined=True))
+            channel = joining.topic.channel
+            async with self._in_order(joining.session, channel):
+                await self._node.broker.announce(channel, Arrival(joining.info, joined=True))
 
     async def put(self, session: Session, channel: str, rules: Rules, admission: Admission) -> None:
         """Subscribe a session in mid-connection, as the server wants it, and tell its client."""
-        joining = await self.begin(session, channel, rules, SubscribeRequest(channel=channel), admission)
+        with self.revocable(session, channel):
+            joining = await self.begin(session, channel, rules, SubscribeRequest(channel=channel), admission)
         try:
             result, position = joining.decide()
         except Exception:
@@ -247,19 +296,14 @@ class Membership:
             topic.leave(subscription)
             self._node.desert(topic)
 
-    async def farewell(
-        self, session: Session, subscription: Subscription, rules: Rules | None, code: UnsubscribeCode | DisconnectCode
-    ) -> None:
-        """Take a dead subscription out of presence, tell the channel who went, and ask the app's handler."""
+    async def farewell(self, session: Session, subscription: Subscription) -> None:
+        """Take a dead subscription out of presence, and tell the channel who went."""
         channel = subscription.channel
-        try:
+        async with self._in_order(session, channel):
             if subscription.in_presence:
                 await self._node.presence.remove(channel, session.id)
             if subscription.is_announced:
                 await self._node.broker.announce(channel, Arrival(subscription.info, joined=False))
-        finally:
-            if rules is not None and rules.hears_leaving:
-                await rules.left(session, channel, code.number, code.reason)
 
 
 def check_fit(session: Session, options: ChannelOptions, publications: Sequence[Publication]) -> None:

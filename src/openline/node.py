@@ -15,7 +15,7 @@ import concurrent.futures
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeVar, final
 
 from openline.brokers.base import Broker
@@ -62,6 +62,7 @@ class Node:
         self._turn: Turn | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
+        self._stopping = False
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._sessions: dict[str, Session] = {}
@@ -76,13 +77,14 @@ class Node:
 
         What sessions left to do (handlers of the app, farewells in presence) has ``limits.close_seconds`` to end.
         """
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
-        self._turn = Turn(self._loop)
-        await self.broker.start(self.deliver)
-        await self.presence.start()
+        self._reset(asyncio.get_running_loop())
         failure: BaseException | None = None
-        try:
+        async with AsyncExitStack() as stack:
+            stack.callback(self._halt)
+            stack.push_async_callback(self.broker.stop)
+            await self.broker.start(self.deliver)
+            stack.push_async_callback(self.presence.stop)
+            await self.presence.start()
             async with asyncio.TaskGroup() as self._tasks:
                 try:
                     yield
@@ -91,22 +93,38 @@ class Node:
                 for session in tuple(self._sessions.values()):
                     session.shutdown()
                 await self._finish_tasks()
-        finally:
-            self._tasks = None
-            self._turn = None
-            self._loop = None
-            self.timers.stop()
-            await self.presence.stop()
-            await self.broker.stop()
         if failure is not None:
             raise failure
 
+    def _reset(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin anew: whatever a loop that was killed left behind is gone with it."""
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self._turn = Turn(loop)
+        self._stopping = False
+        self._sessions.clear()
+        self._users.clear()
+        self._topics.clear()
+        self._running.clear()
+        self._interest = Interest(self.broker)
+        self.timers.stop()
+
+    def _halt(self) -> None:
+        self._tasks = None
+        self._turn = None
+        self._loop = None
+        self.timers.stop()
+
     async def _finish_tasks(self) -> None:
-        if self._running:
-            _, unfinished = await asyncio.wait(self._running, timeout=self.limits.close_seconds)
-            for task in unfinished:
-                _log.warning("the hub stops, and cancels what has not ended in time: %r", task)
-                task.cancel()
+        """Give what runs its time to end, then cancel it; what it begins meanwhile has no more time than that."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.limits.close_seconds
+        while self._running and (left := deadline - loop.time()) > 0:
+            await asyncio.wait(tuple(self._running), timeout=left)
+        self._stopping = True
+        for task in tuple(self._running):
+            _log.warning("the hub stops, and cancels what has not ended in time: %r", task)
+            task.cancel()
 
     def in_loop(self, call: Callable[[], Result]) -> Result:
         """Call in the event loop's thread; from another, such as that of a plain handler, wait for the result."""
@@ -126,8 +144,13 @@ class Node:
 
     @property
     def started(self) -> bool:
-        """Whether the node runs."""
-        return self._tasks is not None
+        """Whether the node runs, in whatever event loop."""
+        return self._tasks is not None and self._loop is not None and not self._loop.is_closed()
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether the node runs in the event loop of the caller."""
+        return self.started and self._loop is asyncio.get_running_loop()
 
     def check_started(self, what: str) -> None:
         """Say whether the node runs, before something is done that needs it.
@@ -151,7 +174,8 @@ class Node:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run in a task of the node's group. The work handles its own errors; one that escapes is logged."""
-        if self._tasks is None:
+        if self._tasks is None or self._stopping:
+            _log.warning("the hub has stopped, and does not begin %r", work)
             work.close()
             return
         task = self._tasks.create_task(_guarded(work))
@@ -290,12 +314,12 @@ class Node:
     async def _heal(self, topic: Topic) -> None:
         history = topic.options.history
         assert history is not None, "only a topic with history has positions"  # noqa: S101
-        while topic.healing:
+        while topic.healing and self._topics.get(topic.channel) is topic:
             try:
                 page = await self.broker.history(topic.channel, history=history, since=topic.position)
-            except BrokerUnavailable:
+            except Exception as error:  # noqa: BLE001  # whatever it was, the topic may not stay silent for good
                 # Subscribers stay: the gap is healed, or they are told, once the broker is back.
-                _log.warning("channel %s has a gap and the broker is away; trying again", topic.channel)
+                _log.warning("channel %s has a gap and history cannot be read: %r; trying again", topic.channel, error)
                 await asyncio.sleep(HEAL_RETRY_SECONDS)
                 continue
             if topic.heal(page):

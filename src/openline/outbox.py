@@ -12,10 +12,13 @@ Invariants of this file:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 from openline.framing import Encoding
+
+_log: Final = logging.getLogger("openline")
 
 
 class Wire(Protocol):
@@ -135,13 +138,18 @@ class Outbox:
     def flush(self) -> None:
         """Write everything that waits, unless the wire asked for a pause. The node calls this once a turn.
 
-        `pause` may be called from inside the wire's write: it only sets a flag.
+        `pause` may be called from inside the wire's write: it only sets a flag. Never raises: a wire that fails is
+        logged, and nothing more is taken for it, so that its session ends at the next message.
         """
         self.is_dirty = False
         if self.is_paused or not self._chunks:
             return
         chunks = self._chunks
-        self._wire.write(chunks)
+        try:
+            self._wire.write(chunks)
+        except Exception:  # noqa: BLE001  # one broken wire must not keep the others from theirs
+            _log.exception("a wire failed to write; its session ends at the next message")
+            self.refusing = True
         chunks.clear()
 
     def pause(self) -> None:
@@ -160,14 +168,11 @@ class Outbox:
         return sum(map(len, self._chunks)) + self._wire.unsent_bytes()
 
     def is_behind(self) -> bool:
-        """Say whether the client has to read before an answer of half the bound is sure to fit.
+        """Say whether more waits for the client than leaves room for an answer of half the bound.
 
-        Writes what waits to find out. While this is true the wire is full: `resume` is called once it has drained.
+        Either this turn has not ended yet, or the wire is full: then `resume` is called once it has drained.
         """
-        if self.waiting_bytes() <= self._limit_bytes // 4:
-            return False
-        self.flush()
-        return self.is_paused
+        return (self.is_dirty or self.is_paused) and self.waiting_bytes() > self._limit_bytes // 4
 
     def drop(self) -> None:
         """Forget what waits and refuse from now on: the client will be closed and come back for it."""

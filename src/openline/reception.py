@@ -27,6 +27,7 @@ from openline.protocol.messages import (
     RpcRequest,
     SendRequest,
     SubscribeRequest,
+    UnsubscribeRequest,
 )
 from openline.refusals import refusal
 from openline.rules import ChannelRules, encoded, handshake_of
@@ -114,6 +115,9 @@ class Reception:
         if isinstance(request, SubscribeRequest):
             rules = self.rules(request.channel)
             return rules is not None and rules.subscribing is not None
+        if isinstance(request, UnsubscribeRequest):
+            rules = self.rules(request.channel)
+            return rules is not None and rules.leaving is not None
         if isinstance(request, ConnectRequest):
             return self.connecting is not None
         if isinstance(request, RpcRequest):

@@ -30,6 +30,8 @@ _NOT_RUNNING: Final = (
     "included after the app had started, or the server runs with its lifespan off"
 )
 
+_ELSEWHERE: Final = "the hub runs in another event loop than the server of this request: a hub belongs to one at a time"
+
 _encodings: dict[tuple[str, bool], Encoding] = {}
 
 
@@ -67,8 +69,8 @@ def connection_router(
     @router.websocket("/connection/websocket")
     async def connection(websocket: WebSocket) -> None:
         """Hold a line open over WebSocket."""
-        if not commands.node.started:
-            await _refuse(websocket, 503, _NOT_RUNNING)
+        if not commands.node.runs_here:
+            await _refuse(websocket, 503, _ELSEWHERE if commands.node.started else _NOT_RUNNING)
             return
         try:
             codec, subprotocol = _choose(websocket)

@@ -7,10 +7,13 @@ what it waits for, and says when to come back.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable
 from typing import Final, Protocol, final
+
+_log: Final = logging.getLogger("openline")
 
 #: Seconds of one tick: nobody is woken early, and at most this much late.
 TICK_SECONDS: Final = 0.25
@@ -109,9 +112,13 @@ class Timers:
         for tick in sorted(tick for tick in self._ticks if tick * TICK_SECONDS <= now):
             for timed in self._ticks.pop(tick):
                 timed.wake_tick = 0
-                when = timed.wake(now)
-                if when is not None:
-                    self.wake_at(when, timed)
+                try:
+                    when = timed.wake(now)
+                except Exception:  # noqa: BLE001  # one that fails must not cost the others their heartbeats
+                    _log.exception("%r failed when it was woken", timed)
+                else:
+                    if when is not None:
+                        self.wake_at(when, timed)
         if not self._ticks and self._handle is not None:
             self._handle.cancel()
             self._handle = None

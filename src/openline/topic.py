@@ -14,6 +14,7 @@ Invariants of this file:
 from __future__ import annotations
 
 import enum
+from collections import deque
 from typing import Final, final
 
 from openline import codes
@@ -25,6 +26,9 @@ from openline.subscription import AHEAD, LEFT, Subscription
 
 #: A batch is sealed at this size, so that one frame stays below what clients accept (1 MiB in Python's websockets).
 BATCH_BYTES: Final = 262_144
+
+#: Messages held back during a gap. Past it the oldest go: history, which is being read, has them too.
+HELD_MESSAGES: Final = 1_024
 
 
 class Entered(enum.Enum):
@@ -67,7 +71,7 @@ class Topic:
         self.tail: list[Publication] = []
         self.healing = False
         self._pending: list[Entry] = []
-        self._held: list[Publication] = []
+        self._held: deque[Publication] = deque(maxlen=HELD_MESSAGES)
         self._ahead: list[Subscription] = []
         self._fanout: Fanout | None = None
 
@@ -132,7 +136,8 @@ class Topic:
                 self._advance(publication)
         else:
             self._give_up(page.top)
-        held, self._held = self._held, []
+        held = tuple(self._held)
+        self._held.clear()
         for count, publication in enumerate(held, 1):
             if self.enter(publication) is Entered.GAP:
                 # Something newer is missing too: `healing` is set again, and the caller reads again.
@@ -162,6 +167,11 @@ class Topic:
         self.joining -= 1
         if not self.joining:
             self.tail.clear()
+
+    def is_past(self, position: Position) -> bool:
+        """Tell whether the topic has gone on beyond what a newcomer knows, in what it kept no tail of."""
+        mine = self.position
+        return mine is not None and mine.epoch == position.epoch and mine.offset > position.offset
 
     def join(self, subscription: Subscription, position: Position) -> bool:
         """Make a subscription live, in the same call that queued its reply.
@@ -231,7 +241,7 @@ class Topic:
         pending = self._pending
         size = 0
         for count, entry in enumerate(pending):
-            size += 0 if isinstance(entry.message, Arrival) else len(entry.message.data)
+            size += entry.size_bytes
             if size > BATCH_BYTES and count:
                 self._pending = pending[count:]
                 return Batch(self.channel, pending[:count], raw=self.options.raw)

@@ -11,14 +11,11 @@ Invariants of this file:
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import Final, final
 
 from openline.outbox import Outbox
 from openline.topic import Topic
-
-_log: Final = logging.getLogger("openline")
 
 #: Subscribers passed in one turn: about five milliseconds, the kernel's sends included.
 SLICE: Final = 512
@@ -61,16 +58,16 @@ class Turn:
         finally:
             outboxes, self._outboxes = self._outboxes, []
             for outbox in outboxes:
-                try:
-                    outbox.flush()
-                except Exception:  # noqa: BLE001  # one broken wire must not keep the others from theirs
-                    _log.exception("a wire failed to write; its session is closed at the next message")
-                    outbox.drop()
+                outbox.flush()
 
     def _run_topics(self) -> None:
         left = SLICE
         topics = self._topics
-        while topics and left > 0:
+        # One batch of a topic a turn: what is offered is flushed before more of it is, so that an outbox fills up only
+        # if its client does not read.
+        for _ in range(len(topics)):
+            if left <= 0:
+                break
             topic = topics.popleft()
             self._waiting.discard(topic)
             try:

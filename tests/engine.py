@@ -17,6 +17,7 @@ from openline.errors import Disconnect, Refusal
 from openline.framing import MESSAGES, Encoding
 from openline.node import Node
 from openline.options import ChannelOptions, Heartbeat, History, Limits
+from openline.presence.base import Presence
 from openline.presence.memory import MemoryPresence
 from openline.protocol.json import JSON
 from openline.protocol.messages import ConnectRequest, Request, SubscribeRequest
@@ -197,12 +198,13 @@ async def running(
     limits: Limits | None = None,
     heartbeat: Heartbeat | None = None,
     clock: VirtualClock | None = None,
+    presence: Presence | None = None,
 ) -> AsyncIterator[Engine]:
     """Run an engine around a block."""
     clock = VirtualClock() if clock is None else clock
     node = Node(
         MemoryBroker(now=clock.wall) if broker is None else broker,
-        MemoryPresence(),
+        MemoryPresence() if presence is None else presence,
         limits=limits or Limits(),
         heartbeat=heartbeat or Heartbeat(),
         clock=clock,

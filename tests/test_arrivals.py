@@ -173,3 +173,27 @@ async def test_nobody_joins_who_was_refused() -> None:
 
         assert set(await bob.presence("guarded")) == {bob.id}
         assert bob.waiting() == []
+
+
+async def test_leaving_and_coming_back_in_one_frame_with_a_handler() -> None:
+    """The handler of the leave runs later; presence and announcements are in the order of what the client did."""
+    hub = Hub()
+    room = hub.channel("room:{name}", presence=True, join_leave=True)
+    left: list[str] = []
+
+    @room.on_unsubscribe
+    async def gone(session: Session) -> None:
+        left.append(session.id)
+
+    async with serving(hub) as app, connect(app) as watcher, connect(app) as client:
+        await watcher.subscribe("room:a", join_leave=True)
+        await client.subscribe("room:a")
+        for answer in client.batch({"unsubscribe": {"channel": "room:a"}}, {"subscribe": {"channel": "room:a"}}):
+            await client.answer(answer)
+        assert client.id in await client.presence("room:a")
+        kinds = []
+        for _ in range(4):
+            push = await watcher.push()
+            kinds += [kind for kind in ("join", "leave") if kind in push]
+        assert kinds == ["join", "join", "leave", "join"]
+        assert left == [client.id]

@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 
+from openline import codes
 from openline.brokers.memory import MemoryBroker
+from openline.errors import BrokerUnavailable
 from openline.options import ChannelOptions, History
+from openline.publication import Arrival, Publication
 from tests.engine import KEPT, Engine, RecordingWire, running, send
 from tests.remote_broker import RemoteBroker
+from tests.remote_presence import RemotePresence
 
 PRESENT = ChannelOptions(history=History(size=100, seconds=300), presence=True, join_leave=True)
 
@@ -224,3 +228,111 @@ async def test_an_announcement_that_fails_is_no_second_answer(caplog: pytest.Log
         assert "subscribe" in reply(wire, 5)
         assert session.channels == {"a"}
     assert "taken the broker away" in caplog.text
+
+
+async def test_one_who_comes_right_back_is_in_presence() -> None:
+    """A slow "remove" of the old subscription does not undo the "add" of the new one."""
+    presence = RemotePresence()
+    async with running(PRESENT, broker=remote(), presence=presence) as engine:
+        wire, session = engine.client("a")
+        await engine.settle()
+        presence.removing.clear()
+        subscription = session.subscription("a")
+        assert subscription is not None
+        session.lose(subscription, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
+        await engine.settle()
+        send(session, id=9, subscribe={"channel": "a"})
+        await engine.settle()
+        presence.removing.set()
+        await engine.settle()
+        assert "subscribe" in reply(wire, 9)
+        assert set(await presence.members("a")) == {session.id}
+
+
+async def test_a_leave_does_not_overtake_its_join() -> None:
+    """One that goes while its coming is being announced is announced first, then taken leave of."""
+    broker = remote()
+    gate = asyncio.Event()
+    announce = broker.announce
+
+    async def slow(channel: str, arrival: Arrival) -> None:
+        if arrival.joined:
+            await gate.wait()
+        await announce(channel, arrival)
+
+    async with running(PRESENT, broker=broker) as engine:
+        watcher, watching = engine.client()
+        await engine.settle()
+        send(watching, id=5, subscribe={"channel": "a", "join_leave": True})
+        await engine.settle()
+        broker.announce = slow  # type: ignore[method-assign]  # only the order is slow
+        _, other = engine.client("a")
+        await engine.settle()
+        other.closed(1006, "")
+        await engine.settle()
+        gate.set()
+        await engine.settle()
+        kinds = [next(iter(m["push"].keys() - {"channel"})) for m in watcher.messages() if "push" in m]
+        assert kinds == ["join", "join", "leave"]
+
+
+async def test_a_join_that_the_server_calls_off_comes_to_nothing() -> None:
+    """Taking somebody out of a channel it is on its way into is not lost between the two."""
+    broker = remote()
+    async with running(PRESENT, broker=broker) as engine:
+        wire, session = engine.client()
+        await engine.settle()
+
+        async def meanwhile() -> None:
+            await session.unsubscribe("a")
+
+        broker.before_history = meanwhile
+        send(session, id=5, subscribe={"channel": "a"})
+        await engine.settle()
+        assert reply(wire, 5)["error"] == {"code": 103, "message": "unsubscribed by the server"}
+        assert session.channels == frozenset()
+        assert await engine.node.presence.members("a") == {}
+        assert engine.node.topic("a") is None
+
+
+async def test_what_was_read_before_a_gap_was_given_up_is_not_believed() -> None:
+    """The topic went on without a tail meanwhile: the newcomer is sent away to come again, not left with a hole."""
+    broker = remote()
+    options = ChannelOptions(history=History(size=1, seconds=300))
+    async with running(options, broker=broker) as engine:
+        _, _ = engine.client("a")
+        late, session = engine.client()
+        await engine.settle()
+        await engine.publish("a", 1)
+        await engine.settle()
+
+        async def meanwhile() -> None:
+            broker.after_history = lambda: asyncio.sleep(0)
+            broker.lose = lambda message: isinstance(message, Publication) and message.data in (b"2", b"3")
+            await engine.publish("a", 2, 3, 4)
+            await engine.settle()
+
+        broker.after_history = meanwhile
+        send(session, id=5, subscribe={"channel": "a"})
+        await engine.settle()
+        await engine.settle()
+        assert late.close_code == 3010
+
+
+async def test_presence_that_is_away_leaves_no_topic_behind() -> None:
+    """Giving a join up never fails half-way: what could not be undone is logged."""
+    presence, broker = RemotePresence(), remote()
+    async with running(PRESENT, broker=broker, presence=presence) as engine:
+        wire, session = engine.client()
+        await engine.settle()
+
+        async def meanwhile() -> None:
+            presence.away = True
+            raise BrokerUnavailable("the test has taken the broker away")
+
+        broker.before_history = meanwhile
+        send(session, id=5, subscribe={"channel": "a"})
+        await engine.settle()
+        assert wire.close_code == 3004
+        assert engine.node.topic("a") is None
+        presence.away = False

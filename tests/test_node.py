@@ -8,13 +8,15 @@ import pytest
 
 from openline import node as node_module
 from openline.brokers.memory import MemoryBroker
-from openline.errors import HubNotStarted, PayloadTooBig
+from openline.errors import BrokerUnavailable, HubNotStarted, PayloadTooBig
 from openline.options import ChannelOptions, Heartbeat, History, Limits
 from openline.presence.memory import MemoryPresence
 from openline.publication import Publication
 from openline.testing import VirtualClock
-from tests.engine import KEPT, PLAIN, running, send
+from openline.topic import Topic
+from tests.engine import KEPT, PLAIN, Engine, running, send
 from tests.remote_broker import RemoteBroker
+from tests.remote_presence import RemotePresence
 
 
 async def test_a_lost_message_is_healed_before_anything_newer() -> None:
@@ -156,3 +158,78 @@ async def test_a_task_that_fails_is_logged_and_ends_nothing(caplog: pytest.LogCa
         await engine.settle()
         assert wire.publications("a") == [1]
     assert "as the test wants" in caplog.text
+
+
+async def test_healing_goes_on_whatever_went_wrong_with_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reading that fails for a reason nobody thought of leaves no topic silent for good."""
+    monkeypatch.setattr(node_module, "HEAL_RETRY_SECONDS", 0)
+    broker = RemoteBroker(MemoryBroker())
+    async with running(KEPT, broker=broker) as engine:
+        wire, _ = engine.client("a")
+        await engine.settle()
+
+        async def fail() -> None:
+            broker.before_history = lambda: asyncio.sleep(0)
+            raise ConnectionResetError("as the test wants")
+
+        broker.before_history = fail
+        broker.lose = lambda message: isinstance(message, Publication) and message.data == b"1"
+        await engine.publish("a", 1, 2)
+        await engine.settle()
+        assert wire.publications("a") == [1, 2]
+
+
+async def test_a_stop_takes_no_longer_than_its_bound(caplog: pytest.LogCaptureFixture) -> None:
+    """What runs is cancelled then, and what it would begin meanwhile is not begun."""
+    ended: list[str] = []
+
+    async def later() -> None:
+        ended.append("later")
+
+    async def stubborn(engine: Engine) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            engine.node.spawn(later())
+            ended.append("stubborn")
+
+    async with running(PLAIN, limits=Limits(close_seconds=0.05)) as engine:
+        engine.node.spawn(stubborn(engine))
+        await engine.settle()
+    assert ended == ["stubborn"]
+    assert "has not ended in time" in caplog.text
+    assert "does not begin" in caplog.text
+
+
+async def test_a_start_that_fails_half_way_is_undone() -> None:
+    """A broker that was started is stopped when presence could not be."""
+    broker = MemoryBroker()
+
+    with pytest.raises(BrokerUnavailable, match="as the test wants"):
+        async with running(PLAIN, broker=broker, presence=RemotePresence(starts=False)):
+            pass
+    with pytest.raises(BrokerUnavailable, match="not started"):
+        await broker.publish("a", b"1", history=None)
+
+
+async def test_a_wire_that_fails_at_the_stop_harms_nobody_else() -> None:
+    """Every session is closed, and presence and broker are stopped."""
+
+    def fail() -> None:
+        raise OSError("as the test wants")
+
+    async with running(PLAIN) as engine:
+        wires = [engine.client("a")[0] for _ in range(3)]
+        wires[0].on_write = fail
+    assert [wire.close_code for wire in wires] == [3001] * 3
+
+
+async def test_a_node_runs_again_after_a_loop_that_was_killed() -> None:
+    """What the old loop left behind is gone with it."""
+    async with running(PLAIN) as engine:
+        node = engine.node
+        engine.client("a")
+        node._topics["ghost"] = Topic("ghost", PLAIN)
+    async with node.running():
+        assert not node.sessions
+        assert node.topic("ghost") is None

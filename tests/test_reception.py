@@ -9,9 +9,10 @@ from typing import Any
 
 import jwt
 import pytest
+from fastapi import HTTPException
 
 from openline import JWT, Accept, DeclarationError, History, Hub, Session, codes
-from openline.testing import VirtualClock, connect, line
+from openline.testing import Refused, VirtualClock, connect, line
 from tests.serving import ended, refused, serving
 
 SECRET = "a secret of the tests, long enough for every hash there is: 0123456789abcdef"
@@ -424,3 +425,24 @@ async def test_names_that_clients_make_up_do_not_fill_the_memory() -> None:
             await refused(client.publish(f"{number}" * 20_000, 1))
 
         assert sum(map(len, hub._reception._found)) < 10_000
+
+
+async def test_half_characters_reach_nobody() -> None:
+    """A file name in an error, an id made of bytes: what is no text is mended in errors and refused in ids."""
+    hub = Hub()
+
+    @hub.on_connect
+    async def come(data: dict[str, str] | None = None) -> str:
+        return (data or {}).get("user", "ann") + ("\udc80" if data else "")
+
+    @hub.rpc("open")
+    async def open_file() -> None:
+        raise HTTPException(404, detail="no file \udcff")
+
+    async with serving(hub) as app:
+        async with connect(app) as client:
+            with pytest.raises(Refused, match=r"no file \?"):
+                await client.rpc("open")
+            assert await refused(client.rpc("nothing")) == 104
+        async with line(app) as other:
+            assert await refused(other.connect(data={"user": "evil"})) == 100

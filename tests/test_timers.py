@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from openline.testing import VirtualClock
 from openline.timers import TICK_SECONDS, Timers
 
@@ -92,3 +94,20 @@ async def test_the_wheel_stands_still_while_nobody_waits() -> None:
     timers.wake_at(9, sleeper)
     timers.stop()
     assert clock.waiting == 0
+
+
+async def test_one_who_fails_costs_the_others_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """The rest of its tick is woken, and the wheel turns on."""
+    clock = VirtualClock()
+    timers, others = Timers(clock), [Sleeper(5.0) for _ in range(3)]
+
+    class Failing(Sleeper):
+        def wake(self, now: float) -> float | None:
+            raise RuntimeError("as the test wants")
+
+    timers.wake_at(1, Failing())
+    for other in others:
+        timers.wake_at(1, other)
+    await clock.advance(10)
+    assert [len(other.woken) for other in others] == [2, 2, 2]
+    assert "as the test wants" in caplog.text

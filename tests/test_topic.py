@@ -8,7 +8,7 @@ from openline.codes import DisconnectCode, UnsubscribeCode
 from openline.outbox import Outbox
 from openline.publication import Arrival, ClientInfo, Position, Publication
 from openline.subscription import AHEAD, LEFT, Subscription
-from openline.topic import BATCH_BYTES, Entered, Topic
+from openline.topic import BATCH_BYTES, HELD_MESSAGES, Entered, Topic
 from tests.engine import KEPT, PLAIN, RecordingWire
 
 
@@ -321,3 +321,30 @@ def test_the_tail_is_kept_only_while_somebody_joins() -> None:
     topic.end_join()
     assert topic.tail == []
     assert topic.deserted
+
+
+def test_many_small_messages_are_many_batches_too() -> None:
+    """Names and infos count: a flood of arrivals is no frame that a client refuses."""
+    topic, listener = Topic("a", PLAIN), Listener("1")
+    topic.join(Subscription("a", listener, ClientInfo("", "1"), join_leave=True), Position.NONE)
+    for _ in range(3_000):
+        topic.enter(Arrival(ClientInfo("u", "c", b'"' + b"x" * 400 + b'"'), joined=True))
+    while topic.waiting:
+        topic.run(100)
+        listener.outbox.flush()
+    assert len(listener.wire.messages()) == 3_000
+    assert max(map(len, listener.wire.chunks)) < 2 * BATCH_BYTES
+
+
+def test_what_is_held_back_is_bounded() -> None:
+    """While a gap is open the newest are held; what was let go is read from history with the rest."""
+    topic, listener = kept(), Listener("1")
+    join(topic, listener, Position("e", 0))
+    for offset in range(2, HELD_MESSAGES + 10):
+        topic.enter(publication(offset))
+    last = HELD_MESSAGES + 9
+    topic.heal(Page([publication(1)], Position("e", 1)))
+    assert topic.healing
+    topic.heal(Page([publication(offset) for offset in range(2, last + 1)], Position("e", last)))
+    drain(topic)
+    assert listener.data() == list(range(1, last + 1))

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from openline.options import Limits
 from openline.turn import SLICE
 from tests.engine import KEPT, PLAIN, running, send
 
@@ -135,3 +136,14 @@ async def test_a_wire_that_fails_to_write_harms_nobody_else(caplog: pytest.LogCa
         assert whole.publications("a") == [1, 2]
         assert broken.close_code == 3008
     assert "as the test wants" in caplog.text
+
+
+async def test_more_than_an_outbox_holds_reaches_a_client_that_reads() -> None:
+    """Batches of one topic leave in turns of their own, so an outbox fills only if its client does not read."""
+    async with running(PLAIN, limits=Limits(outbox_bytes=300_000, message_bytes=65_536)) as engine:
+        wire, _ = engine.client("a")
+        await engine.settle()
+        await engine.publish("a", *["x" * 60_000] * 20)
+        await engine.settle()
+        assert wire.close_code is None
+        assert len(wire.publications("a")) == 20

@@ -29,6 +29,7 @@ class PlainStream:
         self.kept: list[tuple[float, Publication]] = []
         self.version = 0
         self.version_epoch = ""
+        self.seconds = 0.0
         self.meta_seconds = meta_seconds
         self.used = moment
 
@@ -67,19 +68,26 @@ class PlainStore:
     def stream(self, channel: str, history: History) -> PlainStream:
         """Give a channel's stream, up to date; one that is not there is born."""
         stream = self.streams.get(channel)
-        if stream is None or self.is_forgotten(stream):
+        if stream is None or self.is_forgotten(channel, stream):
             stream = self.streams[channel] = PlainStream(self.new_epoch(), history.meta_seconds, self.now())
         self.use(stream, history)
         stream.kept = self.still_kept(stream.kept, history)
         return stream
 
-    def is_forgotten(self, stream: PlainStream) -> bool:
-        """Tell whether nobody used a stream for too long."""
-        return self.now() - stream.used > stream.meta_seconds
+    def is_forgotten(self, channel: str, stream: PlainStream) -> bool:
+        """Tell whether nobody used or followed a stream for too long; one never published in is forgotten sooner."""
+        followed = any(channel in node.followed for node in self.nodes)
+        return not followed and self.now() - stream.used > (stream.meta_seconds if stream.top else stream.seconds)
+
+    def unfollowed(self, channel: str) -> None:
+        """Note that a stream was in use until now."""
+        if channel in self.streams:
+            self.streams[channel].used = self.now()
 
     def use(self, stream: PlainStream, history: History) -> None:
         """Note that a stream was used."""
         stream.used = self.now()
+        stream.seconds = history.seconds
         stream.meta_seconds = history.meta_seconds
 
     def still_kept(self, kept: list[tuple[float, Publication]], history: History) -> list[tuple[float, Publication]]:

@@ -205,13 +205,20 @@ class AsTheModel(RuleBasedStateMachine):
     def follow(self, channel: str) -> None:
         """Begin to receive a channel."""
         done(self.heard.broker.follow(channel))
+        stream = self.store.streams.get(channel)
+        if stream is not None and self.store.is_forgotten(channel, stream):
+            del self.store.streams[channel]
+        elif stream is not None and channel not in self.node.followed:
+            stream.used = self.age
         self.node.followed.add(channel)
 
     @rule(channel=CHANNELS)
     def unfollow(self, channel: str) -> None:
         """Stop receiving a channel."""
         done(self.heard.broker.unfollow(channel))
-        self.node.followed.discard(channel)
+        if channel in self.node.followed:
+            self.node.followed.discard(channel)
+            self.store.unfollowed(channel)
 
     @rule(channel=CHANNELS, joined=st.booleans())
     def announce(self, channel: str, joined: bool) -> None:
@@ -338,7 +345,7 @@ def test_streams_that_are_only_read_do_not_pile_up() -> None:
     for number in range(5000):
         heard.read(f"channel-{number}")
         heard.wall.seconds += 1
-    assert repr(heard.broker) == f"MemoryBroker(streams={HISTORY.meta_seconds + 1:.0f}, publications=0, keys=0)"
+    assert repr(heard.broker) == f"MemoryBroker(streams={HISTORY.seconds + 1:.0f}, publications=0, keys=0)"
 
 
 def test_a_stream_that_wakes_up_is_swept_again() -> None:
@@ -425,3 +432,33 @@ def test_refuses_options_that_make_no_sense(option: str, value: float) -> None:
     """The error names the option."""
     with pytest.raises(DeclarationError, match=option):
         MemoryBroker(**{option: value})  # type: ignore[arg-type]  # the option is a parameter of the test
+
+
+async def test_streams_that_were_only_asked_about_are_soon_forgotten() -> None:
+    """Clients may make up any number of names: what nothing was published in costs nothing for long."""
+    now = [0.0]
+    broker = MemoryBroker(now=lambda: now[0])
+    await broker.start(lambda channel, message: None)
+    history = History(seconds=10)
+    for number in range(100):
+        await broker.history(f"made-up-{number}", history=history)
+    now[0] = 11.0
+    for _ in range(100):
+        await broker.history("one", history=history)
+    assert len(broker._streams) == 1
+
+
+async def test_a_stream_that_is_followed_is_never_forgotten() -> None:
+    """However quiet a room is, its subscribers stand in the stream they subscribed to."""
+    now = [0.0]
+    broker = MemoryBroker(now=lambda: now[0])
+    await broker.start(lambda channel, message: None)
+    history = History(seconds=10, meta_seconds=20)
+    await broker.follow("quiet")
+    epoch = (await broker.history("quiet", history=history)).top.epoch
+    now[0] = 1000.0
+    await broker.history("other", history=history)
+    assert (await broker.history("quiet", history=history)).top.epoch == epoch
+    await broker.unfollow("quiet")
+    now[0] = 2000.0
+    assert (await broker.history("quiet", history=history)).top.epoch != epoch

@@ -270,7 +270,7 @@ class _BornAgainByEachReading(PlainBroker):
 
 
 class _NeverForgotten(PlainStore):
-    def is_forgotten(self, stream: PlainStream) -> bool:
+    def is_forgotten(self, channel: str, stream: PlainStream) -> bool:
         return False
 
 

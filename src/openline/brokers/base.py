@@ -104,7 +104,8 @@ class Broker(Protocol):
             limit: publications at most; 0 only the top, -1 all.
         Returns:
             The page and the top, both of one moment. A stream that is not there is born: it has an epoch from then on.
-            Reading is using: `meta_seconds` count from here again.
+            Reading is using: `meta_seconds` count from here again. One in which nothing was ever published may be
+            forgotten sooner, after `History.seconds`, unless it is followed.
         Raises:
             BrokerUnavailable: nothing can be said.
         """

@@ -61,11 +61,18 @@ class _Stream:
         self.kept = _NO_PUBLICATIONS
         self.moments = _NO_MOMENTS
 
-    def touch(self, history: History, moment: float) -> None:
-        """Bring up to date before a use: what is too old or too much is gone after this."""
+    def begin_use(self, moment: float) -> None:
+        """Be used from now on; one that was unused for too long begins anew."""
         if self.unused_at() < moment:
             self._be_born()
         self.used = moment
+
+    def touch(self, history: History, moment: float, *, followed: bool) -> None:
+        """Bring up to date before a use: what is too old or too much is gone after this."""
+        if followed:
+            self.used = moment
+        else:
+            self.begin_use(moment)
         self.seconds = history.seconds
         self.meta_seconds = history.meta_seconds
         kept, moments, seconds = self.kept, self.moments, self.seconds
@@ -108,7 +115,8 @@ class _Stream:
 
     def unused_at(self) -> float:
         """Tell after which moment the stream itself is forgotten."""
-        return self.used + self.meta_seconds
+        # One that was only asked about, by a client that makes up names perhaps, is not worth a month.
+        return self.used + (self.meta_seconds if self.top.offset else self.seconds)
 
 
 class _Key(NamedTuple):
@@ -195,11 +203,18 @@ class MemoryBroker:
     async def follow(self, channel: str) -> None:
         """Begin to receive a channel; following twice is following once."""
         self._started()
+        stream = self._streams.get(channel)
+        if stream is not None and channel not in self._followed:
+            stream.begin_use(self._moment())
         self._followed.add(channel)
 
     async def unfollow(self, channel: str) -> None:
         """Stop receiving a channel; one not followed is no error."""
-        self._followed.discard(channel)
+        if channel in self._followed:
+            self._followed.discard(channel)
+            stream = self._streams.get(channel)
+            if stream is not None:
+                stream.used = self._moment()  # those who come right back find it as they left it
 
     async def publish(
         self,
@@ -295,7 +310,7 @@ class MemoryBroker:
         if stream is None:
             stream = self._streams[channel] = _Stream(channel, history, moment)
             self._push(self._unused, stream.unused_at(), stream)
-        stream.touch(history, moment)
+        stream.touch(history, moment, followed=channel in self._followed)
         return stream
 
     def _push(self, due: _Due, moment: float, stream: _Stream) -> None:
@@ -352,6 +367,8 @@ class MemoryBroker:
                 return
             _, number, stream = due[0]
             unused_at = stream.unused_at()
+            if stream.channel in self._followed:
+                unused_at = moment + stream.seconds  # its subscribers stand in it, however quiet it is
             if unused_at >= moment:
                 heapq.heapreplace(due, (unused_at, number, stream))
             else:

@@ -211,10 +211,11 @@ class MemoryBroker:
     async def unfollow(self, channel: str) -> None:
         """Stop receiving a channel; one not followed is no error."""
         if channel in self._followed:
+            moment = self._moment()  # while it is followed still: telling the time sweeps
             self._followed.discard(channel)
             stream = self._streams.get(channel)
             if stream is not None:
-                stream.used = self._moment()  # those who come right back find it as they left it
+                stream.used = moment  # those who come right back find it as they left it
 
     async def publish(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar, final
 
 from openline import codes
@@ -24,7 +24,7 @@ from openline.errors import (
     UnknownChannel,
     UsageError,
 )
-from openline.membership import Joining, Membership, time_to_live
+from openline.membership import Joining, Leaving, Membership, time_to_live
 from openline.names import is_name
 from openline.node import Node
 from openline.outbox import Wire
@@ -156,16 +156,15 @@ class Commands:
         told: bool = False,
     ) -> None:
         """Cut subscriptions; presence and channels hear of it, and then, apart from that, the app's handlers."""
-        for subscription in subscriptions:
-            self._membership.cut(subscription)
-        if subscriptions:
-            self.node.spawn_or_finish(self._farewells(session, subscriptions), immediate=self._immediate)
+        leaving = [self._membership.cut(subscription) for subscription in subscriptions]
+        if leaving:
+            self.node.spawn_or_finish(self._farewells(leaving), immediate=self._immediate)
         if told or any(self._hears_leaving(subscription) for subscription in subscriptions):
             self.node.spawn(self._tell(session, subscriptions, code, told=told))
 
-    async def _farewells(self, session: Session, subscriptions: tuple[Subscription, ...]) -> None:
-        for subscription in subscriptions:
-            await self._hear(self._membership.farewell(session, subscription))
+    async def _farewells(self, leavings: Sequence[Leaving]) -> None:
+        for leaving in leavings:
+            await self._hear(self._membership.farewell(leaving))
 
     async def _tell(
         self,
@@ -190,6 +189,11 @@ class Commands:
         """Run what comes after the answer, so that no error of it can be one: it is counted and logged."""
         try:
             await work
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise  # the node stops
+            self.counters.handler_errors += 1
+            _log.exception("a handler let a cancellation out")
         except OpenlineError as error:
             _log.error("after a command was answered or a session ended: %s", error)
         except Exception:  # noqa: BLE001  # counted and logged: nobody waits for an answer
@@ -203,8 +207,7 @@ class Commands:
         try:
             await act(session, identifier, request)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if _is_cancelled():
                 raise  # the node stops
             self._fail(session, identifier, request, RuntimeError(f"a handler let a cancellation out: {error!r}"))
         except Exception as error:  # noqa: BLE001  # whatever it was, the client is answered and the log told
@@ -345,8 +348,7 @@ class Commands:
             raise Disconnect(codes.CLOSED_BAD_REQUEST)
         subscription = session.remove(request.channel)
         if subscription is not None:
-            self._membership.cut(subscription)
-            await self._farewells(session, (subscription,))
+            await self._farewells([self._membership.cut(subscription)])
         self._reply(session, identifier, messages.UnsubscribeResult())
         if subscription is not None:
             # In the order of the commands, so that a client has one handler running at a time, however often it leaves.
@@ -422,3 +424,9 @@ class Commands:
     async def _rpc(self, session: Session, identifier: int, request: messages.RpcRequest) -> None:
         data = await self._application.call(session, request.method, bytes(request.data))
         self._reply(session, identifier, messages.RpcResult(data=raw(data)))
+
+
+def _is_cancelled() -> bool:
+    """Tell whether this task was cancelled from outside, and not by something a handler awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -42,7 +42,11 @@ class Entry:
         """About what the push takes on the wire."""
         message = self.message
         info = message.info
-        size = ENVELOPE_BYTES if isinstance(message, Arrival) else ENVELOPE_BYTES + len(message.data)
+        size = ENVELOPE_BYTES
+        if not isinstance(message, Arrival):
+            size += len(message.data)
+            if message.tags:
+                size += sum(len(key) + len(value) for key, value in message.tags.items())
         return size if info is None else size + len(info.connection) + len(info.channel) + len(info.user)
 
     def encoded(self, channel: str, codec: Codec) -> bytes:

@@ -17,7 +17,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from openline import codes
 from openline.application import Admission, Rules
@@ -32,7 +32,7 @@ from openline.errors import (
     PermissionDenied,
     UnrecoverablePosition,
 )
-from openline.locks import Locks
+from openline.locks import Locks, Place
 from openline.node import Node
 from openline.options import ChannelOptions
 from openline.protocol.messages import SubscribePush, SubscribeRequest, SubscribeResult, raw
@@ -162,6 +162,13 @@ class Joining:
         return subscription
 
 
+class Leaving(NamedTuple):
+    """A dead subscription that others still have to hear of."""
+
+    subscription: Subscription
+    place: Place | None  #: among what is done for this session in this channel; None where nothing waits
+
+
 @final
 class Membership:
     """Brings sessions into channels and out of them."""
@@ -238,6 +245,11 @@ class Membership:
                 raise
         except BrokerUnavailable as error:
             raise Disconnect(codes.CLOSED_INTERNAL_ERROR) from error
+        except OpenlineError:
+            raise
+        except Exception as error:
+            _log.exception("session %s could not enter %s", session.id, channel)
+            raise Disconnect(codes.CLOSED_INTERNAL_ERROR) from error
         finally:
             self._joining.discard(key)
         return joining
@@ -257,8 +269,8 @@ class Membership:
             try:
                 async with self._in_order(session, topic.channel):
                     await self._node.presence.remove(topic.channel, session.id)
-            except OpenlineError as error:
-                _log.error("session %s may stay in presence of %s for a while: %s", session.id, topic.channel, error)
+            except Exception as error:  # noqa: BLE001  # a driver's own too: the other joins are given up all the same
+                _log.error("session %s may stay in presence of %s for a while: %r", session.id, topic.channel, error)
 
     async def announce(self, joining: Joining) -> None:
         """Tell the channel who came."""
@@ -268,14 +280,27 @@ class Membership:
                 await self._node.broker.announce(channel, Arrival(joining.info, joined=True))
 
     async def put(self, session: Session, channel: str, rules: Rules, admission: Admission) -> None:
-        """Subscribe a session in mid-connection, as the server wants it, and tell its client."""
-        with self.revocable(session, channel):
-            joining = await self.begin(session, channel, rules, SubscribeRequest(channel=channel), admission)
+        """Subscribe a session in mid-connection, as the server wants it, and tell its client.
+
+        A session that ends meanwhile is no error.
+
+        Raises:
+            Refusal: as `begin`.
+            BrokerUnavailable: nothing has changed.
+        """
         try:
-            result, position = joining.decide()
-        except Exception:
-            await self.abandon(joining)
-            raise
+            with self.revocable(session, channel):
+                joining = await self.begin(session, channel, rules, SubscribeRequest(channel=channel), admission)
+            try:
+                result, position = joining.decide()
+            except Exception:
+                await self.abandon(joining)
+                raise
+        except Disconnect as error:
+            if isinstance(error.__cause__, BrokerUnavailable):
+                raise error.__cause__ from None
+            session.end(error.code)
+            return
         push = SubscribePush(
             recoverable=result.recoverable,
             epoch=result.epoch,
@@ -289,21 +314,26 @@ class Membership:
         joining.complete(position, server_side=True)
         await self.announce(joining)
 
-    def cut(self, subscription: Subscription) -> None:
-        """Make a subscription dead. Does not wait; `farewell` does the rest."""
+    def cut(self, subscription: Subscription) -> Leaving:
+        """Make a subscription dead. Does not wait; `farewell` does the rest, in the order of the cuts and joins."""
         topic = self._node.topic(subscription.channel)
         if topic is not None:
             topic.leave(subscription)
             self._node.desert(topic)
+        place = None if self._immediate else self._locks.hold((subscription.subscriber.id, subscription.channel))
+        return Leaving(subscription, place)
 
-    async def farewell(self, session: Session, subscription: Subscription) -> None:
+    async def farewell(self, leaving: Leaving) -> None:
         """Take a dead subscription out of presence, and tell the channel who went."""
+        subscription = leaving.subscription
         channel = subscription.channel
-        async with self._in_order(session, channel):
-            if subscription.in_presence:
-                await self._node.presence.remove(channel, session.id)
-            if subscription.is_announced:
-                await self._node.broker.announce(channel, Arrival(subscription.info, joined=False))
+        async with leaving.place or nullcontext():
+            try:
+                if subscription.in_presence:
+                    await self._node.presence.remove(channel, subscription.subscriber.id)
+            finally:
+                if subscription.is_announced:
+                    await self._node.broker.announce(channel, Arrival(subscription.info, joined=False))
 
 
 def check_fit(session: Session, options: ChannelOptions, publications: Sequence[Publication]) -> None:

@@ -62,6 +62,7 @@ class Node:
         self._turn: Turn | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
+        self._accepting = False
         self._stopping = False
         self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
@@ -90,6 +91,7 @@ class Node:
                     yield
                 except BaseException as error:  # noqa: BLE001  # raised again below: the group would wrap it
                     failure = error
+                self._accepting = False
                 for session in tuple(self._sessions.values()):
                     session.shutdown()
                 await self._finish_tasks()
@@ -102,6 +104,7 @@ class Node:
         self._thread = threading.get_ident()
         self._turn = Turn(loop)
         self._stopping = False
+        self._accepting = True
         self._sessions.clear()
         self._users.clear()
         self._topics.clear()
@@ -146,6 +149,11 @@ class Node:
     def started(self) -> bool:
         """Whether the node runs, in whatever event loop."""
         return self._tasks is not None and self._loop is not None and not self._loop.is_closed()
+
+    @property
+    def accepts(self) -> bool:
+        """Whether sessions may begin, from the event loop of the caller."""
+        return self._accepting and self.runs_here
 
     @property
     def runs_here(self) -> bool:

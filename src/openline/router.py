@@ -30,6 +30,7 @@ _NOT_RUNNING: Final = (
     "included after the app had started, or the server runs with its lifespan off"
 )
 
+_STOPPING: Final = "the hub is stopping"
 _ELSEWHERE: Final = "the hub runs in another event loop than the server of this request: a hub belongs to one at a time"
 
 _encodings: dict[tuple[str, bool], Encoding] = {}
@@ -69,8 +70,10 @@ def connection_router(
     @router.websocket("/connection/websocket")
     async def connection(websocket: WebSocket) -> None:
         """Hold a line open over WebSocket."""
-        if not commands.node.runs_here:
-            await _refuse(websocket, 503, _ELSEWHERE if commands.node.started else _NOT_RUNNING)
+        node = commands.node
+        if not node.accepts:
+            cause = _STOPPING if node.runs_here else _ELSEWHERE if node.started else _NOT_RUNNING
+            await _refuse(websocket, 503, cause)
             return
         try:
             codec, subprotocol = _choose(websocket)

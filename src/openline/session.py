@@ -108,6 +108,7 @@ class Session:
         "_codec",
         "_conductor",
         "_inbox",
+        "_is_unread",
         "_pong_due",
         "_subscriptions",
         "_wait_until",
@@ -149,6 +150,7 @@ class Session:
         self._inbox = Inbox(conductor.limits.waiting_commands)
         self._subscriptions: dict[str, Subscription] = {}
         self._pong_due: float | None = None
+        self._is_unread = False
         self._wait_until = conductor.clock.monotonic() + conductor.limits.connect_seconds
         conductor.timers.wake_at(self._wait_until, self)
 
@@ -207,6 +209,8 @@ class Session:
 
     def disconnect(self, code: DisconnectCode | int = codes.CLOSED_FORCED, reason: str | None = None) -> None:
         """Close the connection. By default the client stays away; `codes.CLOSED_FORCE_RECONNECT` has it come back.
+
+        What it was sent goes out first; what was published in this same turn may not.
 
         Raises:
             DeclarationError: the code or reason is not one a client can be sent.
@@ -268,10 +272,12 @@ class Session:
 
     def pause_reading(self) -> None:
         """Let the client send no more."""
+        self._is_unread = True
         self._wire.pause_reading()
 
     def resume_reading(self) -> None:
         """Let the client send again."""
+        self._is_unread = False
         self._wire.resume_reading()
 
     # --- what the client is sent ----------------------------------------------------------------------------------
@@ -348,10 +354,16 @@ class Session:
         if self.life is State.ENDED:
             return None
         if self.life is not State.CONNECTED:
-            if now >= self._wait_until:
+            if now < self._wait_until:
+                return self._wait_until
+            if self.life is not State.CONNECTING:
                 self.end(codes.CLOSED_STALE)
                 return None
+            # The client asked in time: it is the app that takes long, and 3502 would send the client away for good.
+            self._wait_until = now + self._conductor.limits.connect_seconds
             return self._wait_until
+        if self._pong_due is not None and self._is_unread:
+            self._pong_due = now + self._conductor.heartbeat.pong_seconds  # its pong may wait behind what is not read
         if self._pong_due is not None and now >= self._pong_due:
             self.end(codes.CLOSED_NO_PONG)
         elif self.ends_at is not None and now >= self.ends_at:

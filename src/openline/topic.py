@@ -71,7 +71,7 @@ class Topic:
         self.tail: list[Publication] = []
         self.healing = False
         self._pending: list[Entry] = []
-        self._held: deque[Publication] = deque(maxlen=HELD_MESSAGES)
+        self._held: deque[Publication] | None = None
         self._ahead: list[Subscription] = []
         self._fanout: Fanout | None = None
 
@@ -83,7 +83,7 @@ class Topic:
             self._append(message)
             return Entered.TAKEN
         if self.healing:
-            self._held.append(message)
+            self._hold(message)
             return Entered.HELD
         position = self.position
         if position is None:
@@ -95,8 +95,13 @@ class Topic:
                 self._advance(message)
                 return Entered.TAKEN
         self.healing = True
-        self._held.append(message)
+        self._hold(message)
         return Entered.GAP
+
+    def _hold(self, publication: Publication) -> None:
+        if self._held is None:
+            self._held = deque(maxlen=HELD_MESSAGES)
+        self._held.append(publication)
 
     def _advance(self, publication: Publication) -> None:
         self.position = Position(publication.epoch, publication.offset)
@@ -136,12 +141,13 @@ class Topic:
                 self._advance(publication)
         else:
             self._give_up(page.top)
-        held = tuple(self._held)
-        self._held.clear()
+        held = tuple(self._held or ())
+        self._held = None
         for count, publication in enumerate(held, 1):
             if self.enter(publication) is Entered.GAP:
                 # Something newer is missing too: `healing` is set again, and the caller reads again.
-                self._held.extend(held[count:])
+                for later in held[count:]:
+                    self._hold(later)
                 break
         return whole
 

@@ -11,11 +11,14 @@ Invariants of this file:
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import Final, final
 
 from openline.outbox import Outbox
 from openline.topic import Topic
+
+_log: Final = logging.getLogger("openline")
 
 #: Subscribers passed in one turn: about five milliseconds, the kernel's sends included.
 SLICE: Final = 512
@@ -73,6 +76,8 @@ class Turn:
             try:
                 # Even a topic that everybody left costs something, so that no list of them is endless.
                 left -= max(1, topic.run(left))
+            except Exception:  # noqa: BLE001  # its subscribers were told; the other topics have theirs
+                _log.exception("channel %s could not be delivered", topic.channel)
             finally:
                 if topic.waiting:
                     self.topic(topic)

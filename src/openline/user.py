@@ -6,7 +6,7 @@ from typing import final
 
 from openline import codes
 from openline.codes import DisconnectCode, UnsubscribeCode
-from openline.errors import AlreadySubscribed, Disconnect
+from openline.errors import AlreadySubscribed, Disconnect, OpenlineError
 from openline.node import Node
 from openline.session import Session
 
@@ -40,12 +40,18 @@ class User:
 
         Raises:
             Refusal: no pattern matches, or a session is in too many channels.
+            BrokerUnavailable: the broker did not answer. Every other session was tried.
         """
+        failure: OpenlineError | None = None
         for session in self.sessions:
             try:
                 await session.subscribe(channel)
             except AlreadySubscribed:
                 continue
+            except OpenlineError as error:
+                failure = failure or error  # the user's other sessions have theirs all the same
+        if failure is not None:
+            raise failure
 
     async def unsubscribe(self, channel: str, code: UnsubscribeCode = codes.UNSUBSCRIBED_BY_SERVER) -> None:
         """Take every session out of a channel."""
@@ -53,14 +59,15 @@ class User:
             await session.unsubscribe(channel, code)
 
     async def disconnect(self, code: DisconnectCode | int = codes.CLOSED_FORCED, reason: str | None = None) -> None:
-        """Close every session; by default the clients stay away.
+        """Close every session, also one that is still connecting; by default the clients stay away.
 
         Raises:
             DeclarationError: the code or reason is not one a client can be sent.
         """
         end = Disconnect(code, reason).code
-        for session in self.sessions:
-            session.end(end)
+        for session in tuple(self._node.sessions.values()):
+            if session.user == self.id:
+                session.end(end)
 
     def __repr__(self) -> str:
         return f"<User {self.id!r} sessions={len(self.sessions)}>"

@@ -462,3 +462,21 @@ async def test_a_stream_that_is_followed_is_never_forgotten() -> None:
     await broker.unfollow("quiet")
     now[0] = 2000.0
     assert (await broker.history("quiet", history=history)).top.epoch != epoch
+
+
+async def test_streams_are_bounded_in_number() -> None:
+    """Past the bound the one unused for longest goes; a stream that is followed stays."""
+    now = [0.0]
+    broker = MemoryBroker(now=lambda: now[0], streams=10)
+    await broker.start(lambda channel, message: None)
+    history = History(seconds=1000)
+    await broker.follow("followed")
+    epoch = (await broker.history("followed", history=history)).top.epoch
+    for number in range(200):
+        now[0] += 1
+        await broker.publish(f"name-{number}", b"1", history=history)
+    assert len(broker._streams) <= 11
+    assert (await broker.history("followed", history=history)).top.epoch == epoch
+    assert len((await broker.history("name-199", history=history)).publications) == 1
+    with pytest.raises(DeclarationError, match="streams is 0"):
+        MemoryBroker(streams=0)

@@ -43,6 +43,10 @@ class Transport(asyncio.Transport):
         """Remember it."""
         self.is_paused = False
 
+    def is_closing(self) -> bool:
+        """Tell whether it was closed."""
+        return self.is_closed
+
     def close(self) -> None:
         """Remember it."""
         self.is_closed = True

@@ -29,6 +29,8 @@ from openline.publication import Arrival, ClientInfo, Position, Publication
 
 #: Entries looked at per call and kind. A call causes two at most: one entry put back, one taken off for good.
 _SWEPT_PER_CALL = 2
+#: How many streams are looked at to find one to forget early.
+_LOOKED_AT = 16
 #: A letter for every byte, for epochs. That some letters come a little more often does not matter to a name.
 _LETTERS = (string.ascii_letters.encode() * 5)[:256]
 #: What an empty stream holds, in place of deques of its own: those cost 1.5 KiB even with nothing in them, and a
@@ -142,6 +144,8 @@ class MemoryBroker:
         now: the wall clock in unix seconds. Set back, it makes what is kept stay longer by the jump, no more.
         idempotency_seconds: how long an idempotency key is remembered.
         idempotency_keys: keys remembered at most (about 400 bytes each); past it the oldest is forgotten early.
+        streams: kept at most, save those that are followed (about 500 bytes each and what they hold); past it the one
+            that would be forgotten first is forgotten early.
     Raises:
         DeclarationError: an argument makes no sense; the message names it.
     """
@@ -159,6 +163,7 @@ class MemoryBroker:
         "_keys",
         "_keys_by_age",
         "_last_moment",
+        "_most_streams",
         "_now",
         "_pushed",
         "_streams",
@@ -171,12 +176,16 @@ class MemoryBroker:
         *,
         idempotency_seconds: float = 300,
         idempotency_keys: int = 1_000_000,
+        streams: int = 250_000,
     ) -> None:
         if not idempotency_seconds > 0:
             raise DeclarationError(f"MemoryBroker.idempotency_seconds is {idempotency_seconds!r}: it must be above 0")
         if not idempotency_keys >= 1:
             raise DeclarationError(f"MemoryBroker.idempotency_keys is {idempotency_keys!r}: it must be at least 1")
+        if not streams >= 1:
+            raise DeclarationError(f"MemoryBroker.streams is {streams!r}: it must be at least 1")
         self._now = now
+        self._most_streams = streams
         self._idempotency_seconds = idempotency_seconds
         self._idempotency_keys = idempotency_keys
         self._deliver: Deliver | None = None
@@ -309,6 +318,8 @@ class MemoryBroker:
     def _stream(self, channel: str, history: History, moment: float) -> _Stream:
         stream = self._streams.get(channel)
         if stream is None:
+            if len(self._streams) >= self._most_streams:
+                self._forget_one(moment)
             stream = self._streams[channel] = _Stream(channel, history, moment)
             self._push(self._unused, stream.unused_at(), stream)
         stream.touch(history, moment, followed=channel in self._followed)
@@ -361,15 +372,32 @@ class MemoryBroker:
                 stream.clear()
                 stream.ageing = False
 
+    def _forget_one(self, moment: float) -> None:
+        """Forget the stream that nobody will use for longest, as far as a few looks tell."""
+        due, passed = self._unused, list[tuple[float, int, _Stream]]()
+        for _ in range(min(_LOOKED_AT, len(due))):
+            noted, number, stream = heapq.heappop(due)
+            unused_at = self._unused_at(stream, moment)
+            if stream.channel in self._followed or unused_at > noted:
+                passed.append((unused_at, number, stream))
+                continue
+            stream.clear()
+            del self._streams[stream.channel]
+            break
+        for entry in passed:
+            heapq.heappush(due, entry)
+
+    def _unused_at(self, stream: _Stream, moment: float) -> float:
+        # Subscribers stand in the stream they follow, however quiet it is.
+        return moment + stream.seconds if stream.channel in self._followed else stream.unused_at()
+
     def _sweep_unused(self, moment: float) -> None:
         due = self._unused
         for _ in range(_SWEPT_PER_CALL):
             if not due or due[0][0] >= moment:
                 return
             _, number, stream = due[0]
-            unused_at = stream.unused_at()
-            if stream.channel in self._followed:
-                unused_at = moment + stream.seconds  # its subscribers stand in it, however quiet it is
+            unused_at = self._unused_at(stream, moment)
             if unused_at >= moment:
                 heapq.heapreplace(due, (unused_at, number, stream))
             else:

@@ -32,6 +32,9 @@ except ImportError:  # websockets without its compiled part
 #: Shared by every parser: one that makes its own asks the logging module for each connection.
 LOGGER: Final = logging.getLogger("openline.wires")
 
+#: A read of this size says that there is more: its connection waits a turn.
+LARGE_READ_BYTES: Final = 65_536
+
 _TEXT, _BINARY, _PING, _PONG = 0x81, 0x82, 0x89, 0x8A  # first bytes of whole frames
 _QUICK: Final = frozenset((_TEXT, _BINARY, _PING, _PONG))
 _LONGEST_REASON: Final = 123
@@ -110,6 +113,7 @@ class Connection(asyncio.Protocol, ABC):
 
     def data_received(self, data: bytes) -> None:
         """Take what the peer sent."""
+        size = len(data)
         if self._parser is None and not self._is_paused:
             data = self._read_whole_frames(data)
         if data and not self._is_deaf:
@@ -117,6 +121,10 @@ class Connection(asyncio.Protocol, ABC):
                 self._parser = ServerProtocol(state=State.OPEN, max_size=self._message_bytes, logger=LOGGER)
             self._parser.receive_data(data)
             self._pass_on(self._parser, (self._held or []) + _frames(self._parser))
+        if size >= LARGE_READ_BYTES and not (self._is_paused or self._is_deaf or self._transport.is_closing()):
+            # A loop may read on at once for as long as a client floods: the others have their turn first.
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self.read_on)
 
     def _read_whole_frames(self, data: bytes) -> bytes:
         """Take the ordinary frames that `data` begins with; give what is left."""
@@ -212,7 +220,7 @@ class Connection(asyncio.Protocol, ABC):
 
     def read_on(self) -> None:
         """Let the transport read, unless there is a reason not to."""
-        if not self._is_paused and not self._is_deaf:
+        if not self._is_paused and not self._is_deaf and not self._transport.is_closing():
             self._transport.resume_reading()
 
     # --- writing --------------------------------------------------------------------------------------------------

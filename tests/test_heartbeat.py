@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from openline import DeclarationError, Heartbeat, History, Hub
+from openline import DeclarationError, Heartbeat, History, Hub, Limits
 from openline.testing import Client, VirtualClock, connect, line
 from tests.serving import serving
 
@@ -200,3 +201,44 @@ async def test_the_wheel_stands_still_while_nobody_waits() -> None:
         await clock.advance(1)
 
         assert clock.waiting == 0
+
+
+async def test_a_handler_that_takes_long_to_let_in_sends_nobody_away() -> None:
+    """Connect came in time: 3502, after which a client stays away, is for those who never ask."""
+    clock = VirtualClock()
+    hub = Hub(clock=clock)
+    gate, thinking = asyncio.Event(), asyncio.Event()
+
+    @hub.on_connect
+    async def slow() -> None:
+        thinking.set()
+        await gate.wait()
+
+    async with serving(hub) as app, line(app) as client:
+        answer = client.batch({"connect": {}})[0]
+        await asyncio.wait_for(thinking.wait(), 5)
+        await clock.advance(60)
+        gate.set()
+        assert (await client.answer(answer))["ping"] == 25
+
+
+async def test_a_client_that_is_not_read_is_not_missed() -> None:
+    """While its own commands keep the server from reading on, its pong may wait behind them."""
+    clock = VirtualClock()
+    hub = Hub(clock=clock, limits=Limits(waiting_commands=2))
+    gate = asyncio.Event()
+
+    @hub.rpc("slow")
+    async def slow() -> None:
+        await gate.wait()
+
+    async with serving(hub) as app, connect(app) as client:
+        answers = client.batch(*({"rpc": {"method": "slow"}} for _ in range(4)))
+        client.answers_pings = False
+        await clock.advance(120)
+        assert not client.is_closed
+        gate.set()
+        for answer in answers:
+            await client.answer(answer)
+        await clock.advance(60)
+        assert (await client.closed()).code == 3012

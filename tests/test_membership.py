@@ -336,3 +336,66 @@ async def test_presence_that_is_away_leaves_no_topic_behind() -> None:
         assert wire.close_code == 3004
         assert engine.node.topic("a") is None
         presence.away = False
+
+
+async def test_a_session_taken_out_and_put_back_at_once_is_in_presence() -> None:
+    """What counts is the order of the decisions, not which task runs first."""
+    presence = RemotePresence()
+    async with running(PRESENT, broker=remote(), presence=presence) as engine:
+        engine.client("a")
+        _, session = engine.client("a")
+        await engine.settle()
+        subscription = session.subscription("a")
+        assert subscription is not None
+        session.lose(subscription, codes.UNSUBSCRIBED_BY_SERVER)
+        await session.subscribe("a")
+        await engine.settle()
+        assert session.id in await presence.members("a")
+
+
+async def test_a_driver_that_fails_ends_the_connection_and_leaves_nothing() -> None:
+    """An error that no broker should raise is 3004 all the same, with its traceback in the log."""
+    broker = remote()
+    async with running(PRESENT, broker=broker) as engine:
+        wire, session = engine.client()
+        await engine.settle()
+
+        async def fail() -> None:
+            raise ConnectionResetError("as the test wants")
+
+        broker.before_history = fail
+        send(session, id=5, subscribe={"channel": "a"})
+        await engine.settle()
+        assert wire.close_code == 3004
+        assert engine.node.topic("a") is None
+        assert await engine.node.presence.members("a") == {}
+
+
+async def test_a_leave_is_announced_though_presence_is_away() -> None:
+    """One failure does not hide the other half."""
+    presence = RemotePresence()
+    async with running(PRESENT, broker=remote(), presence=presence) as engine:
+        watcher, watching = engine.client()
+        await engine.settle()
+        send(watching, id=5, subscribe={"channel": "a", "join_leave": True})
+        _, other = engine.client("a")
+        await engine.settle()
+        presence.away = True
+        other.closed(1006, "")
+        await engine.settle()
+        assert "leave" in watcher.messages()[-1]["push"]
+        presence.away = False
+
+
+async def test_a_broker_that_is_away_is_said_to_who_subscribes_a_session() -> None:
+    """A route that puts a session into a channel hears of it as what it is; the session stays."""
+    broker = remote()
+    async with running(PRESENT, broker=broker) as engine:
+        wire, session = engine.client()
+        await engine.settle()
+        broker.away = True
+        with pytest.raises(BrokerUnavailable):
+            await session.subscribe("a")
+        broker.away = False
+        assert wire.close_code is None
+        assert session.channels == frozenset()

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from openline.options import Limits
+from openline.publication import ClientInfo
 from openline.turn import SLICE
 from tests.engine import KEPT, PLAIN, running, send
 
@@ -147,3 +148,20 @@ async def test_more_than_an_outbox_holds_reaches_a_client_that_reads() -> None:
         await engine.settle()
         assert wire.close_code is None
         assert len(wire.publications("a")) == 20
+
+
+async def test_a_topic_that_cannot_be_delivered_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """Its subscribers are told; those of the others get theirs in the same turn."""
+    async with running(KEPT) as engine:
+        told, _ = engine.client("a")
+        served, _ = engine.client("b")
+        await engine.settle()
+        info = ClientInfo("half a character: \udc80", "c")
+        await engine.node.publish("a", b"1", engine.options, info=info)
+        await engine.publish("b", 1)
+        await engine.settle()
+        await engine.publish("b", 2)
+        await engine.settle()
+        assert served.publications("b") == [1, 2]
+        assert told.messages()[-1]["push"]["unsubscribe"]["code"] == 2500
+    assert "channel a could not be delivered" in caplog.text

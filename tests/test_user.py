@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -13,7 +14,6 @@ from openline import (
     AlreadySubscribed,
     BadRequest,
     DeclarationError,
-    Disconnect,
     History,
     Hub,
     LimitExceeded,
@@ -26,7 +26,7 @@ from openline import (
 from openline.brokers.memory import MemoryBroker
 from openline.options import ChannelOptions
 from openline.publication import Publication
-from openline.testing import Client, connect
+from openline.testing import Client, Closed, connect, line
 from tests.engine import running
 from tests.remote_broker import RemoteBroker
 from tests.serving import serving
@@ -313,10 +313,10 @@ async def test_subscribing_before_the_connection_is_let_in_is_refused() -> None:
 
 
 async def test_a_subscription_the_server_could_not_begin_leaves_nothing() -> None:
-    """What was published while history was read got lost on its way here: there is no position to begin at."""
+    """What was published while history was read got lost on its way here: the client has to come again (3010)."""
     broker = RemoteBroker(MemoryBroker())
     async with running(ChannelOptions(history=History(), presence=True), broker=broker) as engine:
-        _, session = engine.client()
+        wire, session = engine.client()
         await engine.settle()
 
         async def meanwhile() -> None:
@@ -324,10 +324,10 @@ async def test_a_subscription_the_server_could_not_begin_leaves_nothing() -> Non
             await engine.publish("a", 1, 2)
 
         broker.after_history = meanwhile
-        with pytest.raises(Disconnect, match="3010"):
-            await session.subscribe("a")
+        await session.subscribe("a")
         await engine.settle()
 
+        assert wire.close_code == 3010
         assert session.channels == frozenset()
         assert engine.node.topic("a") is None
         assert await engine.node.presence.members("a") == {}
@@ -346,3 +346,24 @@ async def test_a_client_too_slow_for_the_news_of_its_subscription_is_not_subscri
         assert await it.ann[0].presence("room:a") == {}
         it.bob.thaw()
         assert (await it.bob.closed()).code == 3008
+
+
+async def test_one_who_is_still_connecting_is_disconnected_too() -> None:
+    """A ban does not miss the session whose handler still thinks."""
+    hub = Hub()
+    gate, thinking = asyncio.Event(), asyncio.Event()
+
+    @hub.on_connect
+    async def slow(session: Session) -> str:
+        session.user = "42"
+        thinking.set()
+        await gate.wait()
+        return "42"
+
+    async with serving(hub) as app, line(app) as client:
+        answer = client.batch({"connect": {}})[0]
+        await asyncio.wait_for(thinking.wait(), 5)
+        await hub.user("42").disconnect()
+        gate.set()
+        with pytest.raises(Closed, match="3503"):
+            await client.answer(answer)

@@ -11,7 +11,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from openline.wires.connection import Connection, is_utf8
+from openline.wires.connection import LARGE_READ_BYTES, Connection, is_utf8
 from tests.wires.client import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close_payload, frame
 
 
@@ -166,3 +166,26 @@ def test_utf8_is_told_from_other_bytes() -> None:
     """Of any length, ASCII or not."""
     assert all(is_utf8(text.encode()) for text in ("", "ascii", "grün", "🙂"))
     assert not any(is_utf8(data) for data in (b"\xff", b"\xc3(", b"\xed\xa0\x80", b"ok\xf0\x9f"))
+
+
+async def test_a_client_that_floods_waits_a_turn() -> None:
+    """After a large read the transport is read again in the next turn of the loop: the others have theirs first."""
+    transport = Transport()
+    connection = Collecting(transport, frozenset())
+    flood = frame(TEXT, b"x" * 1_000) * (LARGE_READ_BYTES // 1_000 + 1)
+    connection.data_received(flood)
+    paused = [transport.is_paused]
+    await asyncio.sleep(0)
+    paused.append(transport.is_paused)
+    assert paused == [True, False]
+    assert len(connection.messages) == LARGE_READ_BYTES // 1_000 + 1
+
+
+async def test_a_pause_of_the_receiver_outlives_the_turn() -> None:
+    """Reading goes on after a large read only if nobody else has paused it."""
+    transport = Transport()
+    connection = Collecting(transport, frozenset({3}))
+    connection.data_received(frame(TEXT, b"x" * 1_000) * (LARGE_READ_BYTES // 1_000 + 1))
+    await asyncio.sleep(0)
+    assert transport.is_paused
+    assert len(connection.messages) == 3

@@ -3,8 +3,10 @@
 Everything under ``/control`` is for tests alone.
 """
 
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
 
+from fastapi import Depends, Header, HTTPException
 from pydantic import BaseModel
 
 from openline import JWT, History, Hub, Limits, Session, UnsubscribeCode
@@ -25,6 +27,24 @@ app.include_router(hasty.router, prefix="/hasty")
 flood = hasty.channel("flood:{name}")
 safe = hasty.channel("safe:{name}", protected=True)
 
+#: How often the door of the guarded hub was opened and closed again.
+door_counts = {"opened": 0, "closed": 0}
+
+
+async def door(key: Annotated[str | None, Header()] = None) -> AsyncIterator[None]:
+    """Let in those with a key."""
+    door_counts["opened"] += 1
+    try:
+        if key != "sesame":
+            raise HTTPException(403, "no key")
+        yield
+    finally:
+        door_counts["closed"] += 1
+
+
+guarded = Hub()
+app.include_router(guarded.router, prefix="/guarded", dependencies=[Depends(door)])
+
 
 @hub.rpc("echo")
 async def echo(message: dict[str, Any]) -> dict[str, Any]:
@@ -42,6 +62,12 @@ async def fail() -> None:
 async def answer(message: dict[str, Any], session: Session) -> None:
     """Answer what is sent outside every channel."""
     session.send({"heard": message})
+
+
+@app.get("/control/door")
+async def show_door() -> dict[str, int]:
+    """Tell how often the guarded hub's door was opened and closed."""
+    return {**door_counts, "sessions": len(guarded.sessions)}
 
 
 class Publish(BaseModel):

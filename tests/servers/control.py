@@ -46,6 +46,13 @@ class Control:
         """Close everything a user has open."""
         await self._post(f"/control/users/{user}/disconnect", {"code": code, "reason": reason})
 
+    async def door(self) -> dict[str, int]:
+        """Give how often the guarded hub's door was opened and closed, and its sessions."""
+        answer = await self._client.get(f"{self._server.http}/control/door")
+        answer.raise_for_status()
+        counts: dict[str, int] = answer.json()
+        return counts
+
     async def flood(self, name: str, *, kibibytes: int) -> int:
         """Publish a large message; give how many sessions the hasty hub has."""
         sessions: int = await self._post(f"/control/flood/{name}", kibibytes=kibibytes)

@@ -159,8 +159,9 @@ class Commands:
         leaving = [self._membership.cut(subscription) for subscription in subscriptions]
         if leaving:
             self.node.spawn_or_finish(self._farewells(leaving), immediate=self._immediate)
-        if told or any(self._hears_leaving(subscription) for subscription in subscriptions):
-            self.node.spawn(self._tell(session, subscriptions, code, told=told))
+        listening = self._listening(subscriptions)
+        if told or listening:
+            self.node.spawn(self._tell(session, listening, code, told=told))
 
     async def _farewells(self, leavings: Sequence[Leaving]) -> None:
         for leaving in leavings:
@@ -169,21 +170,21 @@ class Commands:
     async def _tell(
         self,
         session: Session,
-        subscriptions: tuple[Subscription, ...],
+        listening: Sequence[tuple[str, Rules]],
         code: UnsubscribeCode | DisconnectCode,
         *,
         told: bool,
     ) -> None:
-        for subscription in subscriptions:
-            rules = self._application.rules(subscription.channel)
-            if rules is not None and rules.hears_leaving:
-                await self._hear(rules.left(session, subscription.channel, code.number, code.reason))
+        for channel, rules in listening:
+            await self._hear(rules.left(session, channel, code.number, code.reason))
         if told and isinstance(code, DisconnectCode):
             await self._hear(self._application.disconnected(session, code))
 
-    def _hears_leaving(self, subscription: Subscription) -> bool:
-        rules = self._application.rules(subscription.channel)
-        return rules is not None and rules.hears_leaving
+    def _listening(self, subscriptions: tuple[Subscription, ...]) -> list[tuple[str, Rules]]:
+        """Give the channels in which a handler of the app hears of those who leave."""
+        channels = [subscription.channel for subscription in subscriptions]
+        found = [(channel, self._application.rules(channel)) for channel in channels]
+        return [(channel, rules) for channel, rules in found if rules is not None and rules.hears_leaving]
 
     async def _hear(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what comes after the answer, so that no error of it can be one: it is counted and logged."""
@@ -263,8 +264,7 @@ class Commands:
             if session.life is State.ENDED or not self._reply(session, identifier, result):
                 raise Disconnect(codes.CLOSED_NORMAL)
         except Exception:
-            for joining in joinings:
-                await self._membership.abandon(joining)
+            await self._membership.abandon(*joinings)
             raise
         session.connected()
         self.node.identify(session)
@@ -284,8 +284,7 @@ class Commands:
                 rules = self._rules(channel)
                 joinings.append(await self._membership.begin(session, channel, rules, wish, admission))
         except BaseException:
-            for joining in joinings:
-                await self._membership.abandon(joining)
+            await self._membership.abandon(*joinings)
             raise
         return joinings
 
@@ -352,7 +351,7 @@ class Commands:
         self._reply(session, identifier, messages.UnsubscribeResult())
         if subscription is not None:
             # In the order of the commands, so that a client has one handler running at a time, however often it leaves.
-            await self._tell(session, (subscription,), UNSUBSCRIBED_BY_CLIENT, told=False)
+            await self._tell(session, self._listening((subscription,)), UNSUBSCRIBED_BY_CLIENT, told=False)
 
     async def _sub_refresh(self, session: Session, identifier: int, request: messages.SubRefreshRequest) -> None:
         if not request.channel:

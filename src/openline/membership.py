@@ -261,16 +261,18 @@ class Membership:
         """
         return nullcontext() if self._immediate else self._locks.hold((session.id, channel))
 
-    async def abandon(self, joining: Joining) -> None:
-        """Give up a join that was begun. Never raises: whoever gives up has an error of its own to tell."""
-        topic, session = joining.topic, joining.session
-        self._node.leave_topic(topic)
-        if joining.in_presence:
+    async def abandon(self, *joinings: Joining) -> None:
+        """Give up joins that were begun. Never raises: whoever gives up has an error of its own to tell."""
+        for joining in joinings:
+            channel, session = joining.topic.channel, joining.session
+            self._node.leave_topic(joining.topic)
+            if not joining.in_presence:
+                continue
             try:
-                async with self._in_order(session, topic.channel):
-                    await self._node.presence.remove(topic.channel, session.id)
+                async with self._in_order(session, channel):
+                    await self._node.presence.remove(channel, session.id)
             except Exception as error:  # noqa: BLE001  # a driver's own too: the other joins are given up all the same
-                _log.error("session %s may stay in presence of %s for a while: %r", session.id, topic.channel, error)
+                _log.error("session %s may stay in presence of %s for a while: %r", session.id, channel, error)
 
     async def announce(self, joining: Joining) -> None:
         """Tell the channel who came."""

@@ -167,7 +167,7 @@ class Node:
             HubNotStarted: it does not.
         """
         if not self.started:
-            raise HubNotStarted(f"{what}: the hub is not running: its router's lifespan has not started, or has ended")
+            raise _not_started(what)
 
     @property
     def turn(self) -> Turn:
@@ -177,7 +177,7 @@ class Node:
             HubNotStarted: the node does not run.
         """
         if self._turn is None:
-            raise HubNotStarted("the hub is not running: its router's lifespan has not started, or has ended")
+            raise _not_started("a session began")
         return self._turn
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -339,6 +339,10 @@ class Node:
             if topic.waiting and self._turn is not None:
                 self._turn.topic(topic)
             self.desert(topic)
+
+
+def _not_started(what: str) -> HubNotStarted:
+    return HubNotStarted(f"{what}: the hub is not running: its router's lifespan has not started, or has ended")
 
 
 async def _guarded(work: Coroutine[Any, Any, None]) -> None:

@@ -31,9 +31,10 @@ BAD_UTF8 = b"\xc3("
 class Line:
     """A server whose one route detaches its sockets, and the receiver they go to."""
 
-    def __init__(self, served: Served, recorder: Recorder) -> None:
+    def __init__(self, served: Served, recorder: Recorder, *, close_seconds: float = CLOSE_SECONDS) -> None:
         self.served = served
         self.recorder = recorder
+        self._close_seconds = close_seconds
 
     @contextmanager
     def client(self, **options: Any) -> Iterator[Client]:
@@ -53,9 +54,10 @@ class Line:
 
         self.served.call(write)
 
-    def close(self, code: int, reason: str, seconds: float = CLOSE_SECONDS) -> None:
+    def close(self, code: int, reason: str, seconds: float | None = None) -> None:
         """Close as a session does."""
-        self.served.call(lambda: self.recorder.wire.close(code, reason, deadline_seconds=seconds))
+        deadline = self._close_seconds if seconds is None else seconds
+        self.served.call(lambda: self.recorder.wire.close(code, reason, deadline_seconds=deadline))
 
     def connections(self) -> list[Any]:
         """Give what uvicorn counts as connections."""

@@ -15,7 +15,8 @@ from starlette.websockets import WebSocket
 
 from openline.framing import Encoding
 from openline.wires.websocket import serve
-from tests.wires.client import BINARY, PING, PONG, TEXT, WAIT_SECONDS, Client, Frame
+from tests.wires.client import BINARY, PING, PONG, TEXT, WAIT_SECONDS, Frame
+from tests.wires.lines import Line
 from tests.wires.receivers import BINARY_MESSAGES, TEXT_MESSAGES, Recorder
 from tests.wires.servers import QuickProtocol, Served, hypercorn_server, uvicorn_server
 
@@ -31,35 +32,12 @@ SERVERS: dict[str, Callable[[Any], AbstractContextManager[Served]]] = {
 }
 
 
-class Line:
+class PlainLine(Line):
     """A server whose one route serves the plain wire, and the receiver its sockets go to."""
 
     def __init__(self, served: Served, recorder: Recorder, returned: queue.SimpleQueue[str]) -> None:
-        self.served = served
-        self.recorder = recorder
+        super().__init__(served, recorder, close_seconds=WAIT_SECONDS)
         self._returned = returned
-
-    @contextmanager
-    def client(self, **options: Any) -> Iterator[Client]:
-        """Connect, and see the receiver opened."""
-        with Client(self.served.port, **options) as client:
-            assert client.status == 101
-            assert self.recorder.next() == ("opened",)
-            yield client
-
-    def write(self, *chunks: bytes) -> None:
-        """Write as an outbox does: the list is only lent."""
-
-        def write() -> None:
-            lent = list(chunks)
-            self.recorder.wire.write(lent)
-            lent.clear()
-
-        self.served.call(write)
-
-    def close(self, code: int, reason: str, seconds: float = WAIT_SECONDS) -> None:
-        """Close as a session does."""
-        self.served.call(lambda: self.recorder.wire.close(code, reason, deadline_seconds=seconds))
 
     def returned(self) -> str:
         """Wait for the route's call to be over and say how."""
@@ -67,7 +45,7 @@ class Line:
 
 
 @contextmanager
-def serving(server: str, encoding: Encoding = TEXT_MESSAGES, subprotocol: str | None = None) -> Iterator[Line]:
+def serving(server: str, encoding: Encoding = TEXT_MESSAGES, subprotocol: str | None = None) -> Iterator[PlainLine]:
     """Serve one route on the plain wire."""
     recorder, returned = Recorder(), queue.SimpleQueue[str]()
 
@@ -89,11 +67,11 @@ def serving(server: str, encoding: Encoding = TEXT_MESSAGES, subprotocol: str | 
         returned.put(f"left {left}" if left else "in peace")
 
     with SERVERS[server](Starlette(routes=[WebSocketRoute("/", route)])) as served:
-        yield Line(served, recorder, returned)
+        yield PlainLine(served, recorder, returned)
 
 
 @pytest.fixture(params=SERVERS)
-def line(request: pytest.FixtureRequest) -> Iterator[Line]:
+def line(request: pytest.FixtureRequest) -> Iterator[PlainLine]:
     """Serve a text codec on each server."""
     with serving(request.param) as line:
         yield line
@@ -109,7 +87,7 @@ def test_the_subprotocol_is_echoed(server: str) -> None:
         assert client.headers["sec-websocket-protocol"] == "centrifuge-json"
 
 
-def test_messages_pass_both_ways(line: Line) -> None:
+def test_messages_pass_both_ways(line: PlainLine) -> None:
     """As text for a text codec; chunks that wait go out joined."""
     with line.client() as client:
         client.send_text("grün")
@@ -145,7 +123,7 @@ def test_there_are_no_pings_of_the_wire(server: str) -> None:
         assert not line.served.call(line.recorder.wire.ping)
 
 
-def test_the_clients_close_is_told_once(line: Line) -> None:
+def test_the_clients_close_is_told_once(line: PlainLine) -> None:
     """With its code, where the server gives it on; then the route returns and nothing is left."""
     with line.client() as client:
         client.send_text("last words")
@@ -161,7 +139,7 @@ def test_the_clients_close_is_told_once(line: Line) -> None:
         assert line.recorder.is_silent()
 
 
-def test_a_client_that_vanishes_ends_the_route(line: Line) -> None:
+def test_a_client_that_vanishes_ends_the_route(line: PlainLine) -> None:
     """However it left."""
     with line.client() as client:
         client.reset()
@@ -169,7 +147,7 @@ def test_a_client_that_vanishes_ends_the_route(line: Line) -> None:
         assert line.returned() == "in peace"
 
 
-def test_closing_sends_what_is_queued_first(line: Line) -> None:
+def test_closing_sends_what_is_queued_first(line: PlainLine) -> None:
     """The close is last and said once; messages of the client go nowhere from then on."""
     with line.client() as client:
 
@@ -188,7 +166,7 @@ def test_closing_sends_what_is_queued_first(line: Line) -> None:
         assert line.returned() == "in peace"
 
 
-def test_a_client_that_does_not_answer_the_close_is_given_up(line: Line) -> None:
+def test_a_client_that_does_not_answer_the_close_is_given_up(line: PlainLine) -> None:
     """At the deadline the route returns; the socket is the server's."""
     with line.client() as client:
         line.close(3000, "enough", seconds=CLOSE_SECONDS)
@@ -197,7 +175,7 @@ def test_a_client_that_does_not_answer_the_close_is_given_up(line: Line) -> None
         assert line.returned() == "in peace"
 
 
-def test_a_client_that_reads_nothing_is_given_up(line: Line) -> None:
+def test_a_client_that_reads_nothing_is_given_up(line: PlainLine) -> None:
     """Nobody waits for `send`: the receiver pauses, and a close ends at its deadline."""
     with line.client() as client:
         line.write(TOO_MUCH, TOO_MUCH)
@@ -209,7 +187,7 @@ def test_a_client_that_reads_nothing_is_given_up(line: Line) -> None:
         client.reset()  # else some servers wait for it for ever
 
 
-def test_a_slow_reader_pauses_its_receiver_until_it_reads(line: Line) -> None:
+def test_a_slow_reader_pauses_its_receiver_until_it_reads(line: PlainLine) -> None:
     """Once each way, and everything arrives in order."""
     with line.client() as client:
         line.write(b"1" * len(TOO_MUCH), b"2" * len(TOO_MUCH))
@@ -221,7 +199,7 @@ def test_a_slow_reader_pauses_its_receiver_until_it_reads(line: Line) -> None:
         assert line.recorder.is_silent()
 
 
-def test_messages_wait_while_reading_is_paused(line: Line) -> None:
+def test_messages_wait_while_reading_is_paused(line: PlainLine) -> None:
     """In order; each pause holds from the next message on."""
     recorder = line.recorder
     recorder.on_receive = lambda message: recorder.wire.pause_reading() if message != b"third" else None
@@ -236,7 +214,7 @@ def test_messages_wait_while_reading_is_paused(line: Line) -> None:
             assert recorder.next() == ("received", message)
 
 
-def test_closing_while_reading_is_paused_ends(line: Line) -> None:
+def test_closing_while_reading_is_paused_ends(line: PlainLine) -> None:
     """What waited goes nowhere."""
     with line.client() as client:
         line.served.call(line.recorder.wire.pause_reading)
@@ -257,7 +235,7 @@ def test_closing_while_reading_is_paused_ends(line: Line) -> None:
     ],
 )
 def test_a_message_that_cannot_be_taken_closes_the_socket(
-    line: Line, opcode: int, payload: bytes, code: int, reason: str
+    line: PlainLine, opcode: int, payload: bytes, code: int, reason: str
 ) -> None:
     """Whatever the server's own limits are."""
     with line.client() as client:
@@ -267,7 +245,7 @@ def test_a_message_that_cannot_be_taken_closes_the_socket(
         assert line.recorder.next() == ("closed", code, reason)
 
 
-def test_a_receiver_that_closes_at_once(line: Line) -> None:
+def test_a_receiver_that_closes_at_once(line: PlainLine) -> None:
     """A close from inside its opening, and a write before it, are as good as later ones."""
 
     def refuse(wire: Any) -> None:

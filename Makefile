@@ -1,6 +1,7 @@
 # `make help` lists what there is. Each step is repeated only when what it depends on has changed.
 
 PYTHON ?= python3
+PYTHON2 ?= python2.7
 PORT ?= 8000
 ARGS ?=
 
@@ -9,6 +10,11 @@ RUN := $(VENV)/bin/python
 PACKAGES := $(VENV)/.packages-installed
 OPENLINE := $(VENV)/.openline-installed
 NODE_PACKAGES := web/node_modules/.packages-installed
+BENCH := .bench
+BENCH_PACKAGES := $(BENCH)/.packages-installed
+BENCH_NODE_PACKAGES := bench/node/node_modules/.packages-installed
+AUTOBAHN := .autobahn
+AUTOBAHN_PACKAGES := $(AUTOBAHN)/packages/.packages-installed
 PAGES := src/openline/demo/static/index.html
 # Folders count too: their date tells that a file was removed.
 WEB_SOURCES := $(shell find web/. -path web/./node_modules -prune -o -print 2>/dev/null)
@@ -16,7 +22,7 @@ WEB_SOURCES := $(shell find web/. -path web/./node_modules -prune -o -print 2>/d
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 .DELETE_ON_ERROR:
-.PHONY: help setup web demo test check format docs wheel lock proto chromium clean
+.PHONY: help setup web demo test autobahn bench check format docs wheel lock proto chromium clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +37,12 @@ demo: $(OPENLINE) $(PAGES) ## start the demo on http://127.0.0.1:8000 (PORT= cha
 
 test: $(OPENLINE) $(PAGES) $(NODE_PACKAGES) chromium ## prepare what is missing and run every test (ARGS= goes to pytest)
 	@$(RUN) -m pytest $(ARGS)
+
+autobahn: $(OPENLINE) $(AUTOBAHN_PACKAGES) ## run the Autobahn suite against the fast wire (PYTHON2= names a Python 2.7)
+	@PYTHON2="$(PYTHON2)" $(RUN) -m tests.autobahn $(ARGS)
+
+bench: $(BENCH_PACKAGES) $(BENCH_NODE_PACKAGES) ## measure Openline beside others (ARGS=--quick for a short look)
+	@PYTHONPATH=src $(BENCH)/bin/python -m bench $(ARGS)
 
 check: $(OPENLINE) ## ruff, mypy --strict and the floors
 	@$(RUN) -m ruff check
@@ -48,10 +60,12 @@ docs: $(OPENLINE) ## make the reference anew from docstrings, codes and messages
 wheel: $(OPENLINE) $(PAGES) ## build the wheel into dist/
 	@$(RUN) -m hatchling build --target wheel
 
-lock: $(OPENLINE) ## write the locks anew from pyproject.toml and web/package.json
+lock: $(OPENLINE) ## write the locks anew from pyproject.toml and each package.json
 	@$(RUN) -m uv --quiet pip compile --upgrade $(LOCK_OPTIONS) --all-extras --group dev pyproject.toml --output-file requirements/dev.txt
 	@$(RUN) -m uv --quiet pip compile --upgrade $(LOCK_OPTIONS) --constraints requirements/dev.txt --group proto --output-file requirements/proto.txt
+	@$(RUN) -m uv --quiet pip compile --upgrade $(LOCK_OPTIONS) --constraints requirements/dev.txt --extra server --group bench pyproject.toml --output-file requirements/bench.txt
 	@cd web && npm update --package-lock-only --no-audit --no-fund
+	@cd bench/node && npm update --package-lock-only --no-audit --no-fund
 
 proto: $(OPENLINE) ## write the Protobuf code anew from client.proto
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/proto.txt
@@ -61,11 +75,19 @@ chromium: $(OPENLINE)
 	@$(RUN) tests/browser/chromium.py
 
 clean: ## remove what was made, .venv and node_modules included
-	rm -rf $(VENV) web/node_modules src/openline/demo/static dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find src tests scripts -type d -name __pycache__ -exec rm -rf {} +
+	rm -rf $(VENV) $(BENCH) $(AUTOBAHN) web/node_modules bench/node/node_modules src/openline/demo/static dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests scripts bench -type d -name __pycache__ -exec rm -rf {} +
 
 $(PACKAGES): requirements/dev.txt scripts/venv.sh
-	@PYTHON="$(PYTHON)" scripts/venv.sh
+	@PYTHON="$(PYTHON)" scripts/venv.sh $(VENV) requirements/dev.txt
+	@touch $@
+
+$(AUTOBAHN_PACKAGES): requirements/autobahn.txt scripts/autobahn.sh
+	@PYTHON2="$(PYTHON2)" scripts/autobahn.sh $(@D)
+	@touch $@
+
+$(BENCH_PACKAGES): requirements/bench.txt scripts/venv.sh
+	@PYTHON="$(PYTHON)" scripts/venv.sh $(BENCH) requirements/bench.txt
 	@touch $@
 
 $(OPENLINE): $(PACKAGES) pyproject.toml src/openline/version.py
@@ -73,7 +95,11 @@ $(OPENLINE): $(PACKAGES) pyproject.toml src/openline/version.py
 	@touch $@
 
 $(NODE_PACKAGES): web/package.json web/package-lock.json web/.npmrc scripts/node.sh
-	@scripts/node.sh
+	@scripts/node.sh web
+	@touch $@
+
+$(BENCH_NODE_PACKAGES): bench/node/package.json bench/node/package-lock.json bench/node/.npmrc scripts/node.sh
+	@scripts/node.sh bench/node
 	@touch $@
 
 $(PAGES): $(WEB_SOURCES) $(NODE_PACKAGES)

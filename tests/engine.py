@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from openline.errors import Disconnect, Refusal
 from openline.framing import MESSAGES, Encoding
 from openline.node import Node
 from openline.options import ChannelOptions, Heartbeat, History, Limits
+from openline.outbox import Direct
 from openline.presence.base import Presence
 from openline.presence.memory import MemoryPresence
 from openline.protocol.json import JSON
@@ -35,6 +36,7 @@ class RecordingWire:
 
     encoding = JSON_MESSAGES
     name = "recording"
+    direct: Direct | None = None
 
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
@@ -46,12 +48,12 @@ class RecordingWire:
         self.reading = True
         self.on_write: Callable[[], None] = lambda: None
 
-    def write(self, chunks: list[bytes]) -> None:
+    def write(self, chunk: bytes, more: Sequence[bytes] = ()) -> None:
         """Record one write."""
         self.writes += 1
-        self.chunks.extend(chunks)
+        self.chunks += (chunk, *more)
         if self.keeps_unread:
-            self.unread_bytes += sum(map(len, chunks))
+            self.unread_bytes += len(chunk) + sum(map(len, more))
         self.on_write()
 
     def unsent_bytes(self) -> int:

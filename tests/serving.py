@@ -45,6 +45,8 @@ async def nothing_is_left(hub: Hub) -> None:
         assert not late
     assert not hub.sessions
     assert not node._users
+    assert not node._expected
+    assert not node._arriving
     assert not node._topics
     assert not node._interest._followed
     assert not node._interest._locks

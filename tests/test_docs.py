@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from openline import Counters, Limits
 from tests.pages import PAGES, ROOT, Block, Page, is_test, page, program, programs
 from tests.running import environment
 from tests.test_floors import FLOORS, PLACES
@@ -139,6 +140,25 @@ def options_of(*module: str) -> set[str]:
     told = run([sys.executable, "-m", *module, "--help"])
     assert told.returncode == 0, told.stderr
     return set(re.findall(r"--[a-z-]+", told.stdout))
+
+
+def test_the_page_of_limits_is_true() -> None:
+    """Each limit in its order, with its default, the codes of its answer as the struct says them, and real counters."""
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| (.*?) ?\|$", page("docs/limits.md").text, re.MULTILINE
+    )
+    source = (ROOT / "src/openline/options.py").read_text()
+    defaults = {name: getattr(Limits(), name) for name in Limits.__struct_fields__}
+    code = re.compile(r"\b(?:503|1\d\d|[13]\d\d\d)\b")
+
+    assert [(row[0], row[1]) for row in rows] == [
+        (name, "none" if value is None else f"{value:,}") for name, value in defaults.items()
+    ]
+    for name, _, what, answer, counted in rows:
+        comment = re.search(rf"^    {name}: .*?#: (.*)$", source, re.MULTILINE)
+        assert comment is not None
+        assert set(code.findall(comment[1])) <= set(code.findall(what + answer)), name
+        assert set(re.findall(r"`(\w+)`", counted)) <= set(Counters().as_dict()), name
 
 
 def test_architecture_puts_every_module_on_its_floor() -> None:

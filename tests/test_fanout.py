@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from openline.errors import DeclarationError
 from openline.framing import MESSAGES, Encoding
-from openline.options import ChannelOptions, History
+from openline.options import ChannelOptions, History, Limits, Slow
 from openline.protocol.protobuf import PROTOBUF
 from tests.engine import RecordingWire, running, send
 
@@ -55,6 +56,75 @@ async def test_raw_history_and_recovery_of_a_json_client_end_with_3506() -> None
             wire, session = engine.client()
             send(session, id=7, **command)
             assert wire.close_code == 3506
+
+
+# --- channels that drop for those who are behind ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("slow", "expected"), [("drop_oldest", [0, 7, 8, 9]), ("latest_only", [0, 9])])
+async def test_one_who_does_not_read_misses_what_the_channel_says(slow: Slow, expected: list[int]) -> None:
+    """The oldest, or all but the newest; it stays, is counted, and the log says so once."""
+    options = ChannelOptions(slow=slow)
+    async with running(options, limits=Limits(outbox_bytes=2_800)) as engine:
+        behind, session = engine.client("a")
+        other, _ = engine.client("a")
+        await engine.settle()
+        await engine.publish("a", "0" * 800)
+        await engine.settle()
+        session.pause()
+        for number in range(1, 10):
+            await engine.publish("a", str(number) * 800)
+            await engine.settle()
+        assert len(other.publications("a")) == 10
+        session.resume()
+        await engine.settle()
+        assert [int(data[0]) for data in behind.publications("a")] == expected
+        assert behind.close_code is None
+        assert engine.node.counters.publications_dropped == 10 - len(expected)
+
+
+async def test_being_behind_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever reads the log learns who is behind, not how often."""
+    async with running(ChannelOptions(slow="latest_only")) as engine:
+        _, session = engine.client("a")
+        await engine.settle()
+        session.pause()
+        await engine.publish("a", 1, 2, 3)
+        await engine.settle()
+        await engine.publish("a", 4)
+        await engine.settle()
+        assert engine.node.counters.publications_dropped == 3
+    assert [record.message for record in caplog.records] == [
+        f"session {session.id} of user 'u' is behind: publications are dropped for it"
+    ]
+
+
+async def test_joins_are_never_dropped() -> None:
+    """In a channel of the newest value a client that was behind still learns who came and went, in order."""
+    options = ChannelOptions(slow="latest_only", join_leave=True)
+    async with running(options) as engine:
+        behind, session = engine.client()
+        send(session, id=2, subscribe={"channel": "a", "join_leave": True})
+        await engine.settle()
+        session.pause()
+        await engine.publish("a", 1)
+        _, visitor = engine.client("a")
+        await engine.publish("a", 2)
+        send(visitor, id=9, unsubscribe={"channel": "a"})
+        await engine.publish("a", 3)
+        await engine.settle()
+        session.resume()
+        await engine.settle()
+        pushes = [message["push"] for message in behind.messages() if "push" in message]
+        assert [next(key for key in push if key != "channel") for push in pushes] == ["join", "join", "leave", "pub"]
+        assert behind.publications("a") == [3]
+
+
+@pytest.mark.parametrize("slow", ["drop_oldest", "latest_only"])
+def test_dropping_and_history_exclude_each_other(slow: Slow) -> None:
+    """Who recovers is promised everything: the declaration says so."""
+    with pytest.raises(DeclarationError, match="history exclude each other"):
+        ChannelOptions(slow=slow, history=History())
 
 
 def _frame(message: bytes) -> bytes:

@@ -36,6 +36,7 @@ HOUSE: Final = """
     1  protocol.protobuf        google
     1  protocol.pushes
     1  framing
+    1  origins
 
     2  brokers.base
     2  brokers.memory
@@ -47,6 +48,11 @@ HOUSE: Final = """
 
     3  counters
     3  timers
+    3  notices
+    3  quota
+    3  nesting
+    3  life
+    3  backlog
     3  outbox
     3  subscription
     3  fanout
@@ -65,6 +71,7 @@ HOUSE: Final = """
 
     4  wires/                   uvicorn websockets
     4  uvicorn                  uvicorn websockets
+    4  uvicorn_http             uvicorn
 
     5  handshake
     5  admission

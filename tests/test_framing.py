@@ -5,18 +5,30 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import CLIENT, OPEN, Protocol
 
 from openline import codes
-from openline.framing import MESSAGES, WEBSOCKET, Encoding, close_frame
+from openline.framing import (
+    COMPRESSED_FROM_BYTES,
+    MESSAGES,
+    WEBSOCKET,
+    WINDOW_BITS,
+    DeflatedFrames,
+    Encoding,
+    close_frame,
+    deflated,
+)
 from openline.protocol.json import JSON
 from openline.protocol.protobuf import PROTOBUF
 
 
-def received(chunks: bytes) -> list[Frame]:
-    """Read a server's bytes as a client of another library does."""
+def received(chunks: bytes, window_bits: int | None = None) -> list[Frame]:
+    """Read a server's bytes as a client of another library does; with a window, as one that agreed to compression."""
     client = Protocol(CLIENT, state=OPEN, max_size=None)
+    if window_bits is not None:
+        client.extensions = [PerMessageDeflate(True, True, window_bits, 15)]
     client.receive_data(chunks)
     assert client.parser_exc is None
     return [event for event in client.events_received() if isinstance(event, Frame)]
@@ -62,11 +74,48 @@ class TestWebSocketFrames:
         assert frame.opcode is Opcode.CLOSE
         assert Close.parse(frame.data) == Close(code.number, code.reason)
 
+    def test_a_close_without_a_code_has_none_in_its_frame(self) -> None:
+        """1005 says so to programs; on the wire it is nothing."""
+        assert close_frame(1005, "") == b"\x88\x00"
+
     def test_the_longest_reason_fills_a_control_frame(self) -> None:
         """125 bytes: two for the code, the rest for the reason."""
         frame = close_frame(4000, "ü" * 61 + "x")
         assert frame[:2] == bytes((0x88, 125))
         assert len(frame) == 127
+
+
+class TestDeflatedFrames:
+    """What goes to the transport of a client that agreed to compression."""
+
+    @given(
+        st.lists(st.tuples(st.binary(max_size=2000), st.integers(1, 50)), min_size=1, max_size=4),
+        st.integers(9, 15),
+        st.booleans(),
+    )
+    def test_a_client_reads_what_was_sent(
+        self, payloads: list[tuple[bytes, int]], window_bits: int, binary: bool
+    ) -> None:
+        """Compressed or not, one after the other, with nothing kept in between, in the window that was agreed on."""
+        sent = [payload * times for payload, times in payloads]
+        framing = DeflatedFrames(window_bits)
+        chunks = b"".join(framing.wrap(payload, binary=binary) for payload in sent)
+        frames = received(chunks, window_bits)
+        assert [bytes(frame.data) for frame in frames] == sent
+        assert {frame.opcode for frame in frames} == {Opcode.BINARY if binary else Opcode.TEXT}
+
+    @pytest.mark.parametrize("binary", [False, True])
+    def test_short_messages_are_sent_as_they_are(self, binary: bool) -> None:
+        """They would hardly become shorter, and cost the client as much to read."""
+        short, long = b"x" * (COMPRESSED_FROM_BYTES - 1), b"x" * COMPRESSED_FROM_BYTES
+        framing = DeflatedFrames(WINDOW_BITS)
+        assert framing.wrap(short, binary=binary) == WEBSOCKET.wrap(short, binary=binary)
+        assert len(framing.wrap(long, binary=binary)) < 20
+
+    def test_what_would_become_longer_is_sent_as_it_is(self) -> None:
+        """Noise does."""
+        noise = bytes(range(256)) * 2
+        assert DeflatedFrames(9).wrap(noise[:300], binary=True) == WEBSOCKET.wrap(noise[:300], binary=True)
 
 
 class TestWholeMessages:
@@ -92,6 +141,13 @@ class TestEncoding:
     def test_each_encoding_is_its_own(self) -> None:
         """They are compared by identity: a key in the hot path, made once per kind of wire."""
         assert Encoding(JSON, WEBSOCKET) != Encoding(JSON, WEBSOCKET)
+
+    def test_there_is_one_encoding_for_all_who_compress_alike(self) -> None:
+        """So that they are one audience, for whom a message is compressed once."""
+        plain = Encoding(JSON, WEBSOCKET)
+        assert deflated(plain, 12) is deflated(plain, 12)
+        assert deflated(plain, 12) is not deflated(plain, 9)
+        assert deflated(plain, 12).codec is JSON
 
     def test_an_encoding_shows_what_it_is_made_of(self) -> None:
         """In a log one sees the codec and the kind of wire."""

@@ -154,7 +154,7 @@ async def test_opaque_tokens_of_the_authentication_page(monkeypatch: pytest.Monk
 
 
 async def test_cookies_of_the_authentication_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cookie says who it is; a page of another site is refused at the handshake, before anyone is asked."""
+    """The cookie says who it is; a page of a site that is not listed is refused before anyone is asked."""
     signed_in = {"cookie": "session_id=5e55"}
     async with program(page("docs/authentication.md"), "cookies.py", monkeypatch) as cookies:
         async with connect(cookies.app, headers={**signed_in, "origin": "https://shop.example"}):

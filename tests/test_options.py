@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -12,10 +13,18 @@ from openline.options import ChannelOptions, Heartbeat, History, Limits
 
 OPTIONS = (History, Limits, Heartbeat, ChannelOptions)
 
+#: The limits that are no whole numbers, and the least each takes.
+FRACTIONS: dict[str, float] = {
+    name: 0 if "grace" in name else 0.001
+    for name in Limits.__struct_fields__
+    if name.endswith("_seconds") or name == "commands_per_second"
+}
+WHOLE = [name for name in Limits.__struct_fields__ if name not in FRACTIONS]
+
 #: The least that each field takes.
 LEAST: dict[type[msgspec.Struct], dict[str, float]] = {
     History: {"size": 1, "seconds": 0.001},
-    Limits: {"expiry_grace_seconds": 0} | {name: 0.001 for name in Limits.__struct_fields__ if "grace" not in name},
+    Limits: FRACTIONS | dict.fromkeys(WHOLE, 1),
     Heartbeat: {"ping_seconds": 1},
 }
 
@@ -63,6 +72,54 @@ def test_a_value_below_the_least_is_refused_by_name(kind: type[msgspec.Struct], 
         assert str(least) in str(refused.value)
 
 
+@pytest.mark.parametrize(("field", "least"), LEAST[Limits].items())
+def test_the_least_is_taken(field: str, least: Any) -> None:
+    """It is the last value that is not refused."""
+    assert getattr(Limits(**{field: least}), field) == least
+
+
+@pytest.mark.parametrize("field", WHOLE)
+@pytest.mark.parametrize("wrong", [1.5, 2.0, math.inf, True, "7"])
+def test_what_is_counted_is_a_whole_number(field: str, wrong: Any) -> None:
+    """Half a connection is none, and what is no number is told at once, not by the first client."""
+    with pytest.raises(DeclarationError, match=rf"Limits\.{field} is .*: it must be a whole number, and at least 1"):
+        Limits(**{field: wrong})
+
+
+@pytest.mark.parametrize("field", FRACTIONS)
+@pytest.mark.parametrize("wrong", [True, "7", None])
+def test_what_is_measured_is_a_number(field: str, wrong: Any) -> None:
+    """The message names field and value."""
+    with pytest.raises(DeclarationError, match=rf"Limits\.{field} is .*: it must be a number"):
+        Limits(**{field: wrong})
+
+
+@pytest.mark.parametrize("field", [name for name in FRACTIONS if name.endswith("_seconds")])
+def test_every_wait_comes_to_an_end(field: str) -> None:
+    """A deadline at no time would be none, and no timer can be set to it."""
+    endless: Any = {field: math.inf}
+    with pytest.raises(DeclarationError, match=rf"Limits\.{field} is inf"):
+        Limits(**endless)
+
+
+def test_connections_and_commands_may_be_without_a_limit() -> None:
+    """Connections are, unless told otherwise; of the rate infinity says so."""
+    assert Limits().connections is None
+    assert Limits().connections_per_user is None
+    assert Limits(commands_per_second=math.inf).commands_per_second == math.inf
+    for field in set(WHOLE) - {"connections", "connections_per_user"}:
+        broken: Any = {field: None}
+        with pytest.raises(DeclarationError, match=field):
+            Limits(**broken)
+
+
+def test_json_nests_no_deeper_than_what_reads_it_goes() -> None:
+    """Pydantic stops at 200 levels: a higher limit would let through what nobody can read."""
+    assert Limits(json_depth=200).json_depth == 200
+    with pytest.raises(DeclarationError, match=r"Limits\.json_depth is 201: it must be at most 200"):
+        Limits(json_depth=201)
+
+
 def test_a_streams_memory_outlives_its_publications() -> None:
     """Otherwise positions would be forgotten while there is something to recover by them."""
     assert History(seconds=60, meta_seconds=60).meta_seconds == 60
@@ -94,4 +151,5 @@ def test_the_limits_are_those_of_the_reference() -> None:
     assert limits.name_length == 255
     assert limits.recovery_publications == limits.history_publications == 300
     assert limits.expiry_grace_seconds == 25
+    assert limits.connect_seconds == 10
     assert Heartbeat() == Heartbeat(ping_seconds=25, pong_seconds=10)

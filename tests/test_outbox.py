@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openline.outbox import Outbox
+from openline.backlog import Droppable
+from openline.outbox import Direct, Outbox, flush_all
 from tests.engine import RecordingWire
 
-DIRTY: list[Outbox] = []
+
+class Owner:
+    """Writes down what an outbox tells it."""
+
+    def __init__(self) -> None:
+        self.flagged = 0
+        self.dropped = 0
+
+    def dirty(self) -> None:
+        """Count the calls."""
+        self.flagged += 1
+
+    def skipped(self, publications: int) -> None:
+        """Count the publications."""
+        self.dropped += publications
 
 
-def outbox(wire: RecordingWire, limit_bytes: int = 1000) -> Outbox:
+def outbox(wire: RecordingWire, limit_bytes: int = 1000, owner: Owner | None = None) -> Outbox:
     """Make an outbox whose turn the test ends itself."""
-    DIRTY.clear()
-    return Outbox(wire, limit_bytes, DIRTY.append)
+    return Outbox(wire, limit_bytes, owner or Owner())
 
 
 def test_nothing_is_written_before_the_flush() -> None:
@@ -30,14 +46,14 @@ def test_nothing_is_written_before_the_flush() -> None:
 
 def test_an_outbox_is_dirty_once_a_turn() -> None:
     """The node is told of the first chunk only, and again in the next turn."""
-    wire = RecordingWire()
-    box = outbox(wire)
+    owner = Owner()
+    box = outbox(RecordingWire(), owner=owner)
     box.offer(b"a")
     box.offer(b"b")
-    assert [box] == DIRTY
+    assert owner.flagged == 1
     box.flush()
     box.offer(b"c")
-    assert [box, box] == DIRTY
+    assert owner.flagged == 2
 
 
 def test_a_flush_of_nothing_writes_nothing() -> None:
@@ -102,14 +118,14 @@ def test_while_paused_chunks_stay_and_count() -> None:
 
 def test_resuming_makes_it_dirty_again() -> None:
     """What waited through a pause goes out at the end of the turn in which the wire resumed."""
-    wire = RecordingWire()
-    box = outbox(wire)
+    wire, owner = RecordingWire(), Owner()
+    box = outbox(wire, owner=owner)
     box.pause()
     box.offer(b"a")
     box.flush()
-    DIRTY.clear()
+    assert owner.flagged == 0
     box.resume()
-    assert [box] == DIRTY
+    assert owner.flagged == 1
     box.flush()
     assert wire.chunks == [b"a"]
 
@@ -142,23 +158,219 @@ def test_dropping_forgets_and_refuses() -> None:
     assert wire.chunks == []
 
 
+# --- a client that is behind, and what may be dropped for it ----------------------------------------------------------
+
+
+def behind(wire: RecordingWire, limit_bytes: int, owner: Owner) -> Outbox:
+    """Make an outbox whose wire has said that it is full."""
+    box = outbox(wire, limit_bytes, owner)
+    box.pause()
+    return box
+
+
+def caught_up(wire: RecordingWire, box: Outbox) -> list[bytes]:
+    """Let the client read everything; give what was written since it fell behind."""
+    wire.unread_bytes = 0
+    box.resume()
+    box.flush()
+    return wire.chunks
+
+
+def test_the_oldest_droppable_chunks_give_way() -> None:
+    """Past the bound the oldest go, their publications are counted, and the client stays."""
+    wire, owner = RecordingWire(), Owner()
+    box = behind(wire, 100, owner)
+    for number in range(6):
+        assert box.offer(b"%d" % number * 30, Droppable("a", 2))
+    assert owner.dropped == 6
+    assert caught_up(wire, box) == [b"3" * 30, b"4" * 30, b"5" * 30]
+
+
+def test_droppable_chunks_give_way_to_replies() -> None:
+    """What may not be dropped takes the room of what may; order is kept among those that stay."""
+    wire, owner = RecordingWire(), Owner()
+    box = behind(wire, 100, owner)
+    box.offer(b"1" * 40, Droppable("a", 1))
+    box.offer(b"2" * 40, Droppable("a", 1))
+    assert box.offer(b"reply" * 10)
+    assert owner.dropped == 1
+    assert caught_up(wire, box) == [b"2" * 40, b"reply" * 10]
+
+
+def test_a_droppable_chunk_for_which_there_is_no_room_is_itself_dropped() -> None:
+    """Where only replies wait, the newcomer goes; nobody is closed for it."""
+    wire, owner = RecordingWire(), Owner()
+    box = behind(wire, 100, owner)
+    assert box.offer(b"r" * 90)
+    assert box.offer(b"1" * 20, Droppable("a", 3))
+    assert (owner.dropped, box.refusing) == (3, False)
+    assert caught_up(wire, box) == [b"r" * 90]
+
+
+def test_replies_past_the_bound_are_refused_all_the_same() -> None:
+    """A droppable channel lets a client off that does not read its messages, not one that only asks."""
+    box = behind(RecordingWire(), 100, Owner())
+    assert box.offer(b"r" * 90)
+    assert not box.offer(b"r" * 20)
+    assert not box.offer(b"1", Droppable("a", 1))
+
+
+def test_of_a_latest_only_channel_the_newest_waits() -> None:
+    """One publication per channel, however many come: and it is the last of its batch."""
+    wire, owner = RecordingWire(), Owner()
+    box = behind(wire, 1000, owner)
+    box.offer(b"a1a2", Droppable("a", 2, b"a2"))
+    box.offer(b"b1", Droppable("b", 1, b"b1"))
+    box.offer(b"a3a4a5", Droppable("a", 3, b"a5"))
+    assert owner.dropped == 4
+    assert caught_up(wire, box) == [b"b1", b"a5"]
+
+
+def test_a_client_that_keeps_up_is_given_everything() -> None:
+    """A policy for the slow changes nothing for the others, however much comes in one turn."""
+    wire, owner = RecordingWire(), Owner()
+    box = outbox(wire, 100, owner)
+    chunks = [b"%d" % number * 40 for number in range(8)]
+    for chunk in chunks:
+        assert box.offer(chunk, Droppable("a", 1, chunk))
+    box.flush()
+    assert wire.chunks == chunks
+    assert owner.dropped == 0
+
+
+def test_what_fits_neither_here_nor_in_the_wire_leaves_later() -> None:
+    """A wire that holds much without having said that it is full: what was offered is flushed in this turn too."""
+    wire, owner = RecordingWire(), Owner()
+    wire.unread_bytes = 90
+    box = outbox(wire, 100, owner)
+    assert box.offer(b"1" * 50, Droppable("a", 1, b"1" * 50))
+    assert (owner.dropped, owner.flagged) == (1, 1)
+    wire.unread_bytes = 0
+    assert box.offer(b"2" * 50, Droppable("a", 1, b"2" * 50))
+    box.flush()
+    assert wire.chunks == [b"2" * 50]
+    assert box.offer(b"3")
+    assert not box.is_paused
+
+
+def test_a_backlog_is_written_only_as_the_wire_takes_it() -> None:
+    """What the wire has is no longer to be dropped, so it gets a piece at a time."""
+    wire, owner = RecordingWire(), Owner()
+    box = behind(wire, 1_000_000, owner)
+    for number in range(10):
+        box.offer(b"%d" % number * 60_000)
+    wire.on_write = box.pause
+    box.resume()
+    box.flush()
+    assert [chunk[:1] for chunk in wire.chunks] == [b"0"]
+    wire.on_write = lambda: None
+    assert [chunk[:1] for chunk in caught_up(wire, box)] == [b"%d" % number for number in range(10)]
+    assert wire.writes == 10
+
+
+# --- the end of the turn ----------------------------------------------------------------------------------------------
+
+
+class DirectWire(RecordingWire):
+    """A wire with a socket to send on."""
+
+    def __init__(self, direct: Direct | None) -> None:
+        super().__init__()
+        self.direct = direct
+
+
+def flushed(*wires: RecordingWire) -> None:
+    """Offer one chunk to an outbox on each wire, and flush them all."""
+    boxes = [outbox(wire) for wire in wires]
+    for number, box in enumerate(boxes):
+        box.offer(b"chunk %d" % number)
+    flush_all(boxes)
+    assert all(box.first is None and box.waiting_bytes() == 0 for box in boxes)
+
+
+def fill(full: socket.socket) -> None:
+    """Send until there is no room."""
+    while True:
+        full.send(b"x" * 65_536)
+
+
+def test_one_chunk_goes_straight_to_the_socket() -> None:
+    """Where nothing is in between; the wire itself is not asked."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        direct, other = DirectWire(ours), RecordingWire()
+        flushed(direct, other)
+        assert theirs.recv(100) == b"chunk 0"
+        assert (direct.writes, other.chunks) == (0, [b"chunk 1"])
+
+
+def test_several_chunks_go_through_the_wire() -> None:
+    """They have to be joined first."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        wire = DirectWire(ours)
+        box = outbox(wire)
+        box.offer(b"1")
+        box.offer(b"2")
+        flush_all([box, box])
+        assert (wire.writes, wire.chunks) == (1, [b"1", b"2"])
+
+
+def test_what_the_socket_does_not_take_goes_through_the_wire() -> None:
+    """A socket that is full takes a part or nothing: the rest is the wire's, in order, and the others get theirs."""
+
+    class Part:
+        def send(self, chunk: bytes, /) -> int:
+            return 3
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            fill(ours)
+        full, part, fine = DirectWire(ours), DirectWire(Part()), RecordingWire()
+        flushed(full, part, fine)
+        assert (full.chunks, part.chunks, fine.chunks) == ([b"chunk 0"], [b"nk 1"], [b"chunk 2"])
+
+
+def test_a_broken_socket_is_left_to_the_wire() -> None:
+    """The wire finds out what is wrong; nobody else misses anything."""
+    ours, theirs = socket.socketpair()
+    ours.close()
+    with theirs:
+        broken, fine = DirectWire(ours), RecordingWire()
+        flushed(broken, fine)
+        assert (broken.chunks, fine.chunks) == ([b"chunk 0"], [b"chunk 1"])
+
+
 @pytest.mark.parametrize("limit_bytes", [1, 64, 1000])
 @given(
-    steps=st.lists(st.one_of(st.integers(1, 400), st.sampled_from(["flush", "pause", "resume", "drain"])), max_size=60)
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.integers(1, 400), st.sampled_from(["must", "may", "latest"])),
+            st.sampled_from(["flush", "pause", "resume", "drain"]),
+        ),
+        max_size=60,
+    )
 )
-def test_order_and_bound_hold_whatever_happens(limit_bytes: int, steps: list[int | str]) -> None:
-    """Whatever is offered, paused and drained: all that was taken leaves in order, and no more than the bound waits."""
-    wire = RecordingWire()
+def test_order_and_bound_hold_whatever_happens(limit_bytes: int, steps: list[tuple[int, str] | str]) -> None:
+    """Whatever is offered, paused and drained: no more than the bound waits, and what leaves is in order.
+
+    All that had to be taken leaves; of what may be dropped, each publication leaves or is counted.
+    """
+    wire, owner = RecordingWire(), Owner()
     wire.keeps_unread = True
-    box = outbox(wire, limit_bytes)
-    taken: list[bytes] = []
+    box = outbox(wire, limit_bytes, owner)
+    taken: dict[bytes, bool] = {}
     for number, step in enumerate(steps):
-        if isinstance(step, int):
-            chunk = b"%d:" % number + b"x" * step
+        if isinstance(step, tuple):
+            size, kind = step
+            chunk = b"%d:" % number + b"x" * size
+            droppable = Droppable("a", 1, chunk if kind == "latest" else b"")
             waited = box.waiting_bytes()
-            if box.offer(chunk):
-                taken.append(chunk)
-                assert waited == 0 or box.waiting_bytes() <= limit_bytes
+            if box.offer(chunk, None if kind == "must" else droppable):
+                taken[chunk] = kind == "must"
+                assert box.waiting_bytes() <= limit_bytes or box.waiting_bytes() in (waited, len(chunk))
         elif step == "flush":
             box.flush()
         elif step == "pause":
@@ -169,4 +381,6 @@ def test_order_and_bound_hold_whatever_happens(limit_bytes: int, steps: list[int
             wire.unread_bytes = 0
     box.resume()
     box.flush()
-    assert wire.chunks == taken
+    assert wire.chunks == [chunk for chunk in taken if chunk in set(wire.chunks)]
+    assert {chunk for chunk, must in taken.items() if must} <= set(wire.chunks)
+    assert len(taken) == len(wire.chunks) + owner.dropped

@@ -96,7 +96,7 @@ def test_nothing_is_packed_without_the_pages(tree: Path, tmp_path: Path, target:
     assert not list(tmp_path.glob("*.whl"))
 
 
-@pytest.mark.parametrize("name", ["dev.txt", "proto.txt"])
+@pytest.mark.parametrize("name", ["autobahn.txt", "bench.txt", "dev.txt", "proto.txt"])
 def test_python_locks_have_hashes_and_no_addresses(name: str) -> None:
     """Every locked package has a hash, and no line says where to get it from."""
     text = (ROOT / "requirements" / name).read_text()
@@ -109,9 +109,10 @@ def test_python_locks_have_hashes_and_no_addresses(name: str) -> None:
     assert "--find-links" not in text
 
 
-def test_node_lock_has_hashes_and_no_addresses() -> None:
+@pytest.mark.parametrize("folder", ["bench/node", "web"])
+def test_node_locks_have_hashes_and_no_addresses(folder: str) -> None:
     """Every locked package has its integrity and no `resolved`, so that any registry serves."""
-    lock = json.loads((ROOT / "web/package-lock.json").read_text())
+    lock = json.loads((ROOT / folder / "package-lock.json").read_text())
     packages = {name: entry for name, entry in lock["packages"].items() if name}
 
     assert packages

@@ -10,7 +10,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, WebSocket, WebSocketException
 from fastapi.requests import HTTPConnection
 
-from openline import Hub
+from openline import DeclarationError, Hub
 from openline.testing import Client, HandshakeRefused, connect, line, started
 from tests.serving import nothing_is_left, refused, serving
 
@@ -122,6 +122,61 @@ async def test_protobuf_without_its_library_refuses_the_handshake_and_says_what_
         assert told.status == 501
         assert "openline[protobuf]" in told.body
         await handshake(app)
+
+
+# --- origins ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_page_from_elsewhere_is_refused_with_403(caplog: pytest.LogCaptureFixture) -> None:
+    """No session begins. The log names the page and what would let it in, once; every refusal is counted."""
+    hub = Hub()
+    async with serving(hub) as app:
+        for _ in range(3):
+            told = await refusal(app, headers={"origin": "https://evil.example"})
+            assert (told.status, told.body) == (403, "pages of this origin may not connect here")
+        await handshake(app, headers={"origin": "http://test"})
+        await handshake(app)
+
+    lines = [message for message in caplog.messages if "https://evil.example" in message]
+    assert len(lines) == 1
+    assert "host 'test'" in lines[0]
+    assert "Hub(origins=['https://evil.example'])" in lines[0]
+    assert (hub.counters.origins_refused, hub.counters.sessions_opened) == (3, 2)
+
+
+async def test_a_long_origin_makes_no_long_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Anybody may write anything there; line feeds are shown as such."""
+    async with serving(Hub()) as app:
+        await refusal(app, headers={"origin": "https://evil.example\n" + "x" * 10_000})
+
+    (line_of_it,) = [message for message in caplog.messages if "evil" in message]
+    assert len(line_of_it) < 1000
+    assert "\n" not in line_of_it
+
+
+async def test_pages_that_are_listed_may_connect() -> None:
+    """By name or by wildcard, beside those of the same host."""
+    hub = Hub(origins=["https://*.example.com", "http://localhost:*"])
+    async with serving(hub) as app:
+        for origin in ("https://app.example.com", "http://localhost:5173", "http://test"):
+            await handshake(app, headers={"origin": origin})
+        for origin in ("https://example.com", "https://app.example.com.evil.example", "null"):
+            assert (await refusal(app, headers={"origin": origin})).status == 403
+
+
+async def test_a_proxys_word_is_not_taken_for_the_host() -> None:
+    """A client can send it as well. What may connect through a proxy that changes the host is listed."""
+    elsewhere = {"origin": "https://app.example.com", "x-forwarded-host": "app.example.com"}
+    async with serving(Hub()) as app:
+        assert (await refusal(app, headers=elsewhere)).status == 403
+    async with serving(Hub(origins=["https://app.example.com"])) as app:
+        await handshake(app, headers=elsewhere)
+
+
+def test_what_is_no_origin_is_refused_when_the_hub_is_made() -> None:
+    """Not when the first page comes."""
+    with pytest.raises(DeclarationError, match=r"'app\.example\.com' has no scheme"):
+        Hub(origins=["app.example.com"])
 
 
 # --- dependencies of the router ---------------------------------------------------------------------------------------

@@ -18,9 +18,15 @@ class Listener:
     def __init__(self, name: str) -> None:
         self.id = name
         self.wire = RecordingWire()
-        self.outbox = Outbox(self.wire, 1_000_000, lambda box: None)
+        self.outbox = Outbox(self.wire, 1_000_000, self)
         self.ended: DisconnectCode | None = None
         self.lost: UnsubscribeCode | None = None
+
+    def dirty(self) -> None:
+        """The test flushes when it likes."""
+
+    def skipped(self, publications: int) -> None:
+        """Nothing is dropped here."""
 
     def end(self, code: DisconnectCode) -> None:
         """Write down the end."""
@@ -59,7 +65,7 @@ def kept(offset: int = 0) -> Topic:
 def drain(topic: Topic) -> None:
     """Deliver everything."""
     while topic.waiting:
-        topic.run(100)
+        topic.run(100, [])
 
 
 def test_publications_enter_in_the_order_of_their_offsets() -> None:
@@ -233,7 +239,7 @@ def test_leave_during_a_sliced_fanout() -> None:
     listeners = [Listener(str(number)) for number in range(4)]
     subscriptions = [join(topic, listener) for listener in listeners]
     topic.enter(Publication(b"1"))
-    topic.run(2)
+    topic.run(2, [])
     topic.leave(subscriptions[3])
     drain(topic)
     assert [listener.data() for listener in listeners] == [[1], [1], [1], []]
@@ -246,7 +252,7 @@ def test_join_during_a_sliced_fanout() -> None:
     for listener in listeners:
         join(topic, listener, Position("e", 0))
     topic.enter(publication(1))
-    topic.run(2)
+    topic.run(2, [])
     newcomer = Listener("new")
     join(topic, newcomer, Position("e", 1))
     topic.enter(publication(2))
@@ -262,9 +268,9 @@ def test_a_batch_behind_a_running_one_waits() -> None:
     for listener in listeners:
         join(topic, listener, Position("e", 0))
     topic.enter(publication(1))
-    topic.run(2)
+    topic.run(2, [])
     topic.enter(publication(2))
-    topic.run(2)
+    topic.run(2, [])
     assert [listener.data() for listener in listeners] == [[1]] * 4
     drain(topic)
     assert [listener.data() for listener in listeners] == [[1, 2]] * 4
@@ -274,7 +280,7 @@ def test_a_full_outbox_inside_the_loop_ends_only_its_owner() -> None:
     """Who is too slow is closed after the loop with 3008; the others get their bytes."""
     topic = Topic("a", PLAIN)
     slow, others = Listener("slow"), [Listener(str(number)) for number in range(2)]
-    slow.outbox = Outbox(slow.wire, 10, lambda box: None)
+    slow.outbox = Outbox(slow.wire, 10, slow)
     slow.outbox.offer(b"x" * 10)
     join(topic, slow)
     for other in others:
@@ -330,7 +336,7 @@ def test_many_small_messages_are_many_batches_too() -> None:
     for _ in range(3_000):
         topic.enter(Arrival(ClientInfo("u", "c", b'"' + b"x" * 400 + b'"'), joined=True))
     while topic.waiting:
-        topic.run(100)
+        topic.run(100, [])
         listener.outbox.flush()
     assert len(listener.wire.messages()) == 3_000
     assert max(map(len, listener.wire.chunks)) < 2 * BATCH_BYTES

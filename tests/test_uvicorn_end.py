@@ -223,3 +223,53 @@ def test_an_app_cancelled_at_shutdown_closes_its_socket(loop: str, told: Told) -
         served.call(served.ask_to_stop)
         assert client.read_close() == (1012, "")
         served.stop()
+
+
+# --- a handshake that is not answered ---------------------------------------------------------------------------------
+
+
+class HastyProtocol(WebSocketProtocol):
+    """One that waits no longer than a test does."""
+
+    close_seconds = 0.2
+    handshake_seconds = 0.2
+
+
+@pytest.mark.parametrize("said", [None, {"type": "websocket.http.response.start", "status": 401, "headers": []}])
+def test_a_handshake_the_app_does_not_answer_is_refused_with_503(loop: str, told: Told, said: Any) -> None:
+    """A dependency hangs, or the app began to refuse and never came to the end. It learns that the client has left."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if said:
+            await send(said)
+        told.put(await receive())
+        try:
+            await send({"type": "websocket.accept"})
+        except ClientDisconnected:
+            told.put("too late")
+
+    with uvicorn_server(app, loop=loop, ws=HastyProtocol) as served, Client(served.port) as client:
+        assert (client.status, client.body) == (503, b"Service Unavailable")
+        client.read_end()
+        assert told.next() == {"type": "websocket.disconnect", "code": 1006}
+        assert told.next() == "too late"
+        assert served.call(lambda: list(served.server.server_state.connections)) == []
+
+
+def test_what_was_answered_in_time_has_no_deadline_any_more(loop: str, told: Told) -> None:
+    """Accepted or detached, the connection goes on for as long as it likes."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        if scope["path"] == "/never":
+            await receive()
+            return
+        await send({"type": "websocket.accept"})
+        told.put(await receive())
+
+    with uvicorn_server(app, loop=loop, ws=HastyProtocol) as served, Client(served.port) as client:
+        with Client(served.port, "/never") as other:
+            assert other.status == 503  # so long it was
+        client.send_text("still here")
+        assert told.next()["text"] == "still here"

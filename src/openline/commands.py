@@ -24,15 +24,18 @@ from openline.errors import (
     UnknownChannel,
     UsageError,
 )
+from openline.life import State
 from openline.membership import Joining, Leaving, Membership, time_to_live
 from openline.names import is_name
+from openline.nesting import Nesting
 from openline.node import Node
 from openline.outbox import Wire
 from openline.paging import read_history
 from openline.protocol import messages
 from openline.protocol.messages import Reply, Request, SubscribeRequest, raw
 from openline.protocol.pushes import error_reply, info_message
-from openline.session import Session, State
+from openline.quota import Quota
+from openline.session import Session
 from openline.subscription import Subscription
 from openline.turn import Turn
 from openline.version import VERSION
@@ -43,6 +46,9 @@ Result = TypeVar("Result")
 
 #: Never on the wire: what a handler is told of a subscription that its client ended.
 UNSUBSCRIBED_BY_CLIENT: Final = UnsubscribeCode(0, "unsubscribed by the client")
+
+#: The close code of WebSocket for a message past the limit: the wire finds it, and closes by itself.
+_TOO_LARGE: Final = 1009
 
 #: Which field of a reply holds a result.
 _FIELDS: Final[dict[type, str]] = {
@@ -70,6 +76,8 @@ class Commands:
         self.clock = node.clock
         self.timers = node.timers
         self.counters = node.counters
+        self.quota = Quota(node.limits, node.clock, node.counters, node.notices)
+        self._nesting = Nesting(node.limits.json_depth, node.notices)
         self._application = application
         self._membership = Membership(node)
         self._immediate = node.broker.immediate and node.presence.immediate
@@ -141,6 +149,10 @@ class Commands:
     def ended(self, session: Session, code: DisconnectCode, *, connected: bool) -> None:
         """Forget a session that has just ended."""
         self.node.remove(session)
+        if code.number == _TOO_LARGE:
+            words = "session %s of user %r sent a message larger than Limits.message_bytes (%d): closed with %d"
+            limit = self.limits.message_bytes
+            self.node.notices.take("messages_too_large", words, session.id, session.user, limit, code.number)
         self._part(session, session.subscriptions(), code, told=connected and self._application.hears_disconnects)
 
     def lost(self, session: Session, subscription: Subscription, code: UnsubscribeCode) -> None:
@@ -206,6 +218,7 @@ class Commands:
         self.counters.commands += 1
         act: Any = self._acts[type(request)]
         try:
+            self._nesting.check(session.id, request)
             await act(session, identifier, request)
         except asyncio.CancelledError as error:
             if _is_cancelled():
@@ -244,11 +257,7 @@ class Commands:
 
     async def _connect(self, session: Session, identifier: int, request: messages.ConnectRequest) -> None:
         welcome = await self._application.welcome(session, request)
-        result = messages.ConnectResult(
-            client=session.id,
-            version=VERSION,
-            data=raw(welcome.data),
-        )
+        result = messages.ConnectResult(client=session.id, version=VERSION, data=raw(welcome.data))
         if not session.native_heartbeat:
             result.ping, result.pong = self.heartbeat.ping_seconds, True
         if welcome.expires_at is not None:
@@ -257,17 +266,18 @@ class Commands:
                 result.expires, result.ttl = True, ttl
         session.user, session.encoded_info, session.encoded_meta = welcome.user, welcome.info, welcome.meta
         self._expire(session, welcome.expires_at, client_refresh=welcome.client_refresh)
-        joinings = await self._prepare(session, request, welcome)
-        try:
-            decided = [(joining, *joining.decide()) for joining in joinings]
-            result.subs = {joining.topic.channel: sub_result for joining, sub_result, _ in decided}
-            if session.life is State.ENDED or not self._reply(session, identifier, result):
-                raise Disconnect(codes.CLOSED_NORMAL)
-        except Exception:
-            await self._membership.abandon(*joinings)
-            raise
-        session.connected()
-        self.node.identify(session)
+        with self.node.arriving(session):
+            joinings = await self._prepare(session, request, welcome)
+            try:
+                decided = [(joining, *joining.decide()) for joining in joinings]
+                result.subs = {joining.topic.channel: sub_result for joining, sub_result, _ in decided}
+                if session.life is State.ENDED or not self._reply(session, identifier, result):
+                    raise Disconnect(codes.CLOSED_NORMAL)
+            except Exception:
+                await self._membership.abandon(*joinings)
+                raise
+            session.connected()
+            self.node.identify(session)
         for joining, _, position in decided:
             joining.complete(position, server_side=True)
         for joining in joinings:
@@ -276,6 +286,8 @@ class Commands:
     async def _prepare(self, session: Session, request: messages.ConnectRequest, welcome: Welcome) -> list[Joining]:
         """Begin every server-side subscription of a connect, or none."""
         if len(welcome.channels) > self.limits.channels:
+            words = "session %s of user %r was to begin with more channels (%d) than Limits.channels: closed with 3505"
+            self.node.notices.take("subscriptions_refused", words, session.id, session.user, len(welcome.channels))
             raise Disconnect(codes.CLOSED_CHANNEL_LIMIT)
         joinings: list[Joining] = []
         try:

@@ -11,30 +11,50 @@ class Counters:
 
     __slots__ = (
         "commands",
+        "commands_too_fast",
+        "connections_refused",
         "disconnects",
+        "floods",
         "gaps_healed",
         "gaps_lost",
         "handler_errors",
+        "messages_too_deep",
+        "messages_too_large",
+        "origins_refused",
         "publications",
+        "publications_dropped",
+        "readings_paused",
         "recoveries",
         "recoveries_failed",
         "refusals",
         "sessions_opened",
         "slow_clients",
+        "stale_clients",
+        "subscriptions_refused",
     )
 
     def __init__(self) -> None:
         self.commands = 0  #: requests of clients taken up
+        self.commands_too_fast = 0  #: commands refused because their client asked too fast
+        self.connections_refused = 0  #: handshakes and connects refused because there were enough already
         self.disconnects = 0  #: sessions ended by the server
+        self.floods = 0  #: sessions closed because they went on asking too fast
         self.gaps_healed = 0  #: topics that missed something and got it from history
         self.gaps_lost = 0  #: topics whose history no longer held what was missed
         self.handler_errors = 0  #: handlers of the app that raised what is no answer
+        self.messages_too_deep = 0  #: commands and frames refused because of how deep their JSON nests
+        self.messages_too_large = 0  #: connections closed because their client sent too large a message
+        self.origins_refused = 0  #: handshakes refused because of the page they came from
         self.publications = 0  #: publications that reached a topic
+        self.publications_dropped = 0  #: not sent to a client that was behind, as their channel declared
+        self.readings_paused = 0  #: times a client was let send no more until its commands were carried out
         self.recoveries = 0  #: subscribers that came back and got all they missed
         self.recoveries_failed = 0  #: subscribers that came back and were told they lost something
         self.refusals = 0  #: commands answered with an error
         self.sessions_opened = 0  #: connections taken over from a wire
         self.slow_clients = 0  #: sessions closed because their outbox was full
+        self.stale_clients = 0  #: sessions closed because no connect came in time
+        self.subscriptions_refused = 0  #: subscriptions refused because their session had enough
 
     def as_dict(self) -> dict[str, int]:
         """Give every count by its name."""

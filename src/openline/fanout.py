@@ -10,11 +10,15 @@ Invariants of this file:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Final, final
 
 from openline import codes
+from openline.backlog import Droppable
 from openline.codes import DisconnectCode
+from openline.options import ChannelOptions
+from openline.outbox import Outbox
 from openline.protocol.codec import Codec
 from openline.protocol.pushes import channel_push
 from openline.publication import Arrival, Message
@@ -61,26 +65,26 @@ class Entry:
 class Batch:
     """What a topic received in one turn."""
 
-    __slots__ = ("_channel", "_entries", "_raw", "chunks", "first", "unfit")
+    __slots__ = ("_channel", "_entries", "_options", "_whole", "first", "unfit")
 
-    def __init__(self, channel: str, entries: list[Entry], *, raw: bool) -> None:
+    def __init__(self, channel: str, entries: list[Entry], options: ChannelOptions) -> None:
         self._channel = channel
         self._entries = entries
-        self._raw = raw
+        self._options = options
         self.first = entries[0].sequence
-        #: The bytes for each audience seen so far; empty where it gets nothing of this batch.
-        self.chunks: dict[Audience, bytes] = {}
+        #: For each audience seen so far; an empty chunk where it gets nothing of this batch.
+        self._whole: dict[Audience, tuple[bytes, Droppable | None]] = {}
         #: Audiences whose codec cannot carry a payload of this batch.
         self.unfit: set[Audience] = set()
 
-    def chunk(self, audience: Audience) -> bytes:
-        """Give the bytes for an audience, made on first asking."""
-        chunk = self.chunks.get(audience)
-        if chunk is None:
-            chunk = self.chunks[audience] = self._wrap(audience, self._entries)
-        return chunk
+    def whole(self, audience: Audience) -> tuple[bytes, Droppable | None]:
+        """Give the bytes for an audience, made on first asking, and what is to be known if they may be dropped."""
+        whole = self._whole.get(audience)
+        if whole is None:
+            whole = self._whole[audience] = self._wrap(audience, self._entries)
+        return whole
 
-    def chunk_for(self, subscription: Subscription) -> bytes:
+    def part(self, subscription: Subscription) -> tuple[bytes, Droppable | None]:
         """Give the bytes for one subscriber that needs only some of the batch."""
         missing = [
             entry
@@ -90,16 +94,23 @@ class Batch:
         ]
         return self._wrap(subscription.audience, missing)
 
-    def _wrap(self, audience: Audience, entries: list[Entry]) -> bytes:
+    def _wrap(self, audience: Audience, entries: list[Entry]) -> tuple[bytes, Droppable | None]:
         codec = audience.encoding.codec
         if not audience.join_leave:
             entries = [entry for entry in entries if not entry.is_arrival]
-        if self._raw and not all(self._fits(entry, codec) for entry in entries):
+        if self._options.raw and not all(self._fits(entry, codec) for entry in entries):
             self.unfit.add(audience)
-            return b""
+            return b"", None
         if not entries:
-            return b""
-        return audience.encoding.wrap([entry.encoded(self._channel, codec) for entry in entries])
+            return b"", None
+        encoded = [entry.encoded(self._channel, codec) for entry in entries]
+        chunk = audience.encoding.wrap(encoded)
+        if self._options.slow == "disconnect" or entries[0].is_arrival:
+            return chunk, None
+        newest = b""
+        if self._options.slow == "latest_only":
+            newest = audience.encoding.wrap(encoded[-1:])
+        return chunk, Droppable(self._channel, len(entries), newest)
 
     @staticmethod
     def _fits(entry: Entry, codec: Codec) -> bool:
@@ -123,29 +134,55 @@ class Fanout:
         """Whether every subscriber was offered its bytes."""
         return self._next >= len(self._subscriptions)
 
-    def run(self, subscribers: int) -> int:
-        """Offer the batch to at most so many more subscribers; give how many were passed."""
+    def run(self, subscribers: int, dirty: list[Outbox]) -> int:
+        """Offer the batch to at most so many more subscribers; give how many were passed.
+
+        Nearly all of them want the whole batch, and have nothing else waiting: for those `Outbox.offer` is written out
+        here, as a call for each would cost as much as everything else. `_offer` does the same for the others.
+
+        Args:
+            dirty: the outboxes that the turn flushes at its end; those that begin to wait are put to them.
+        """
         batch = self._batch
         first = batch.first
-        chunks = batch.chunks
-        start = self._next
-        part = self._subscriptions[start : start + subscribers]
-        failed: list[tuple[Subscription, DisconnectCode]] = []
+        audience, chunk, size = None, b"", 0
+        others: list[Subscription] = []
+        part = self._subscriptions[self._next : self._next + subscribers]
         for subscription in part:
             if subscription.covered >= first:
-                if subscription.covered == LEFT:
-                    continue
-                chunk = batch.chunk_for(subscription)
-            else:
+                others.append(subscription)
+                continue
+            if subscription.audience is not audience:
                 audience = subscription.audience
-                known = chunks.get(audience)
-                chunk = batch.chunk(audience) if known is None else known
+                chunk, _ = batch.whole(audience)
+                size = len(chunk) or sys.maxsize  # there is no room for nothing
+            outbox = subscription.outbox
+            room = outbox.room_bytes - size
+            if room >= 0 and outbox.first is None:
+                outbox.room_bytes = room
+                outbox.first = chunk
+                dirty.append(outbox)
+            else:
+                others.append(subscription)
+        self._next += len(part)
+        self._offer(others)
+        return len(part)
+
+    def _offer(self, subscriptions: Sequence[Subscription]) -> None:
+        """Offer the batch, or what they need of it, to subscribers with whom something is not as usual."""
+        batch = self._batch
+        failed: list[tuple[Subscription, DisconnectCode]] = []
+        for subscription in subscriptions:
+            if subscription.covered == LEFT:
+                continue
+            if subscription.covered >= batch.first:
+                chunk, droppable = batch.part(subscription)
+            else:
+                chunk, droppable = batch.whole(subscription.audience)
             if not chunk:
                 if subscription.audience in batch.unfit:
                     failed.append((subscription, codes.CLOSED_INAPPROPRIATE_PROTOCOL))
-            elif not subscription.outbox.offer(chunk):
+            elif not subscription.outbox.offer(chunk, droppable):
                 failed.append((subscription, codes.CLOSED_SLOW))
-        self._next = start + len(part)
         for subscription, code in failed:
             subscription.subscriber.end(code)
-        return len(part)

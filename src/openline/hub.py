@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar, final, overload
 
@@ -17,7 +17,8 @@ from openline.errors import DeclarationError, UnknownChannel, UsageError
 from openline.handlers import Handler
 from openline.names import Pattern, is_name
 from openline.node import Node
-from openline.options import ChannelOptions, Heartbeat, History, Limits, Recovery
+from openline.options import ChannelOptions, Heartbeat, History, Limits, Recovery, Slow
+from openline.origins import Origins
 from openline.payload import Payload
 from openline.presence.memory import MemoryPresence
 from openline.publication import Position
@@ -43,11 +44,17 @@ class Hub:
         broker: where publications travel; ``memory://`` within this process.
         auth: verifies the tokens clients connect and subscribe with. Without it, and without `on_connect`, everyone
             is let in as anonymous.
-        limits: what one client may cost.
+        limits: what clients may cost.
+        origins: the pages that may open a line, beside those of the host they open it to: origins as a browser writes
+            them, ``https://app.example.com``; ``https://*.example.com`` for all below a domain, ``http://localhost:*``
+            for any port, ``"null"`` for pages without an origin, ``"*"`` for every page. Clients that are no browser
+            send no origin, and are let in.
         heartbeat: how dead peers are found.
+        compression: compress messages from 256 bytes on, for clients that offer ``permessage-deflate``, as browsers do.
+            One is compressed once for all its clients. On the fast wire; elsewhere it is the server that compresses.
         clock: the time; tests bring their own.
     Raises:
-        DeclarationError: the broker's URL is none that is known.
+        DeclarationError: the broker's URL is none that is known, or something of `origins` is no origin.
     """
 
     def __init__(
@@ -56,7 +63,9 @@ class Hub:
         *,
         auth: JWT | None = None,
         limits: Limits | None = None,
+        origins: Sequence[str] = (),
         heartbeat: Heartbeat | None = None,
+        compression: bool = False,
         clock: Clock | None = None,
     ) -> None:
         if broker != "memory://":
@@ -71,6 +80,8 @@ class Hub:
             clock=self._clock,
         )
         self._auth = auth
+        self._origins = Origins(origins)
+        self._compression = compression
         self._reception = Reception(auth, name_length=self._limits.name_length, now=self._clock.wall)
         self._commands = Commands(self._node, self._reception)
         self._lifespans = 0
@@ -90,6 +101,7 @@ class Hub:
         join_leave: bool = ...,
         publish: bool = ...,
         protected: bool = ...,
+        slow: Slow = ...,
     ) -> Channel[Message]: ...
 
     @overload
@@ -104,6 +116,7 @@ class Hub:
         join_leave: bool = ...,
         publish: bool = ...,
         protected: bool = ...,
+        slow: Slow = ...,
     ) -> Channel[Any]: ...
 
     def channel(
@@ -117,6 +130,7 @@ class Hub:
         join_leave: bool = False,
         publish: bool = False,
         protected: bool = False,
+        slow: Slow = "disconnect",
     ) -> Channel[Any]:
         """Declare the channels of one pattern.
 
@@ -131,6 +145,9 @@ class Hub:
             publish: clients may publish without an `on_publish` handler; the message is validated all the same. Where
                 `on_subscribe` or a token guards the channel, only those who are subscribed may.
             protected: clients need a subscription token.
+            slow: what becomes of a client that does not keep up: "disconnect" closes it with 3008, and it resumes;
+                "drop_oldest" and "latest_only" drop publications for it instead, and are counted. Those two only
+                without history, as who recovers is promised everything. Joins and leaves are never dropped.
         Raises:
             DeclarationError: the pattern is none, was declared before, or an option cannot work.
         """
@@ -143,6 +160,7 @@ class Hub:
             presence=presence,
             join_leave=join_leave,
             protected=protected,
+            slow=slow,
         )
         rules = ChannelRules(
             Pattern(pattern), Payload(message), options, publish=publish, auth=self._auth, now=self._clock.wall
@@ -220,7 +238,13 @@ class Hub:
     def router(self) -> APIRouter:
         """The routes under ``/connection/…`` and the hub's start and stop: give it to `FastAPI.include_router`."""
         if self._router is None:
-            self._router = connection_router(self._commands, self.running, lambda: self._reception.reads_handshake)
+            self._router = connection_router(
+                self._commands,
+                self.running,
+                lambda: self._reception.reads_handshake,
+                self._origins,
+                compression=self._compression,
+            )
         return self._router
 
     @asynccontextmanager

@@ -32,6 +32,7 @@ from openline.errors import (
     PermissionDenied,
     UnrecoverablePosition,
 )
+from openline.life import State
 from openline.locks import Locks, Place
 from openline.node import Node
 from openline.options import ChannelOptions
@@ -39,7 +40,7 @@ from openline.protocol.messages import SubscribePush, SubscribeRequest, Subscrib
 from openline.protocol.pushes import pub_messages, subscribe_push
 from openline.publication import Arrival, ClientInfo, Position, Publication
 from openline.recovery import BrokenTail, Recovered, Wish, decide, read, wish_of
-from openline.session import Session, State
+from openline.session import Session
 from openline.subscription import Subscription
 from openline.topic import Topic
 
@@ -193,6 +194,8 @@ class Membership:
         if (session.id, channel) in self._joining or session.subscription(channel) is not None:
             raise AlreadySubscribed
         if len(session.subscriptions()) >= self._node.limits.channels:
+            words = "session %s of user %r is in as many channels as Limits.channels allows (%d)"
+            self._node.notices.take("subscriptions_refused", words, session.id, session.user, len(session.channels))
             raise LimitExceeded(f"more than {self._node.limits.channels} channels in one session")
 
     @contextmanager

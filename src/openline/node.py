@@ -3,9 +3,11 @@
 Invariants of this file:
 
 1. A session is in `_sessions` from the moment its wire opened to the moment it ended.
-2. A topic is in `_topics` exactly while it has a subscriber or somebody is joining.
-3. No function here waits between reading one of these maps and changing it.
-4. Every task runs in one group, and none ends in silence.
+2. What is in `_expected` and `_arriving` has a place among the connections already: however many handshakes and
+   connects are decided at the same time, no more come in than there are places.
+3. A topic is in `_topics` exactly while it has a subscriber or somebody is joining.
+4. No function here waits between reading one of these maps and changing it.
+5. Every task runs in one group, and none ends in silence.
 """
 
 from __future__ import annotations
@@ -14,15 +16,17 @@ import asyncio
 import concurrent.futures
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, Final, TypeVar, final
 
+from openline import codes
 from openline.brokers.base import Broker
 from openline.counters import Counters
-from openline.errors import BrokerUnavailable, HubNotStarted, PayloadTooBig
+from openline.errors import BrokerUnavailable, Disconnect, HubNotStarted, PayloadTooBig
 from openline.inbox import finish
 from openline.interest import Interest
+from openline.notices import Notices
 from openline.options import ChannelOptions, Heartbeat, Limits
 from openline.presence.base import Presence
 from openline.publication import Arrival, ClientInfo, Message, Position
@@ -58,6 +62,7 @@ class Node:
         self.clock = clock
         self.counters = Counters()
         self.timers = Timers(clock)
+        self.notices = Notices(self.counters, clock)
         self._interest = Interest(broker)
         self._turn: Turn | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -68,6 +73,10 @@ class Node:
         self._running: set[asyncio.Task[None]] = set()
         self._sessions: dict[str, Session] = {}
         self._users: dict[str, dict[str, Session]] = {}
+        #: Handshakes on their way to become sessions.
+        self._expected: set[object] = set()
+        #: The sessions of each user whose connect is let in and not done yet.
+        self._arriving: dict[str, set[str]] = {}
         self._topics: dict[str, Topic] = {}
 
     # --- life -----------------------------------------------------------------------------------------------------
@@ -107,6 +116,8 @@ class Node:
         self._accepting = True
         self._sessions.clear()
         self._users.clear()
+        self._expected.clear()
+        self._arriving.clear()
         self._topics.clear()
         self._running.clear()
         self._interest = Interest(self.broker)
@@ -210,6 +221,53 @@ class Node:
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
+    def expect(self, handshake: object) -> bool:
+        """Keep a place for a handshake until `expected` is called; False where every place is taken.
+
+        Args:
+            handshake: any object that stands for it.
+        """
+        limit = self.limits.connections
+        if limit is not None and len(self._sessions) + len(self._expected) >= limit:
+            return False
+        self._expected.add(handshake)
+        return True
+
+    def expected(self, handshake: object) -> None:
+        """A handshake has become a session, or come to nothing. Idempotent."""
+        self._expected.discard(handshake)
+
+    @contextmanager
+    def arriving(self, session: Session) -> Iterator[None]:
+        """Keep a place among the connections of a session's user around a block. Anonymous users are not counted.
+
+        Raises:
+            Disconnect: the user's places are taken (3504), or the session has ended.
+        """
+        user, limit = session.user, self.limits.connections_per_user
+        if limit is None or not user:
+            yield
+            return
+        if session.id not in self._sessions:
+            raise Disconnect(codes.CLOSED_NORMAL)
+        if len(self._users.get(user, ())) + len(self._arriving.get(user, ())) >= limit:
+            code = codes.CLOSED_CONNECTION_LIMIT
+            words = "user %r has as many connections as Limits.connections_per_user allows (%d): closed with %d"
+            self.notices.take("connections_refused", words, user, limit, code.number)
+            raise Disconnect(code)
+        self._arriving.setdefault(user, set()).add(session.id)
+        try:
+            yield
+        finally:
+            self._arrived(session)
+
+    def _arrived(self, session: Session) -> None:
+        arriving = self._arriving.get(session.user)
+        if arriving is not None:
+            arriving.discard(session.id)
+            if not arriving:
+                del self._arriving[session.user]
+
     def add(self, session: Session) -> None:
         """Take over a session."""
         self._sessions[session.id] = session
@@ -222,6 +280,7 @@ class Node:
     def remove(self, session: Session) -> None:
         """Forget a session that ended."""
         self._sessions.pop(session.id, None)
+        self._arrived(session)
         of_user = self._users.get(session.user)
         if of_user is not None:
             of_user.pop(session.id, None)

@@ -5,7 +5,8 @@ Seconds are bare numbers; every other unit is in the name.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+import math
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -16,10 +17,23 @@ from openline.errors import DeclarationError
 #: "asked": stream recovery or bare positions, for the clients that ask for it.
 Recovery = Literal["stream", "cache", "asked"]
 
+#: What becomes of a client that does not keep up with a channel, once more waits for it than `Limits.outbox_bytes`.
+#: "disconnect": it is closed with 3008 and resumes; "drop_oldest": publications of this channel that wait for it give
+#: way to newer ones; "latest_only": while it is behind at all, one publication waits for it, always the newest.
+Slow = Literal["disconnect", "drop_oldest", "latest_only"]
 
-def _at_least(owner: str, field: str, value: float, minimum: float) -> None:
-    if not value >= minimum:
-        raise DeclarationError(f"{owner}.{field} is {value!r}: it must be at least {minimum}")
+#: No payload may nest deeper, whatever the limit says: Pydantic reads 200 levels, and Python's stack ends soon after.
+DEEPEST_JSON: Final = 200
+
+
+def _at_least(owner: str, field: str, value: object, minimum: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= minimum:
+        raise DeclarationError(f"{owner}.{field} is {value!r}: it must be a number, and at least {minimum}")
+
+
+def _whole(owner: str, field: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise DeclarationError(f"{owner}.{field} is {value!r}: it must be a whole number, and at least 1")
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,15 +53,23 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one client may cost. Each field says what happens past it."""
+    """What clients may cost. Each field says what happens past it.
+
+    Seconds are finite; what is counted is a whole number from 1 on. `docs/limits.md` says more of each.
+    """
 
     message_bytes: int = 65_536  #: one incoming WebSocket message; past it the socket is closed with 1009
+    json_depth: int = 64  #: arrays and objects within each other in a client's payload, 200 at most; past it error 107
     outbox_bytes: int = 1_048_576  #: what waits for one client; past it the session is closed with 3008
     channels: int = 128  #: subscriptions of one session; past it error 106, server-side 3505
     name_length: int = 255  #: characters of a channel's name; past it error 107
+    connections: int | None = None  #: on this node, None for no limit; past it the handshake is refused with HTTP 503
+    connections_per_user: int | None = None  #: on this node, save anonymous ones; None for no limit; past it 3504
+    commands_per_second: float = 500  #: of one session, connect aside, `math.inf` for no limit; past it error 111
+    commands_burst: int = 1_000  #: commands at once, before `commands_per_second` counts; at least `channels` pass
+    waiting_commands: int = 256  #: commands of one session that wait for a running one; past it reading stops
     recovery_publications: int = 300  #: publications in one recovery; past it the client is told `recovered: false`
     history_publications: int = 300  #: publications in one history reply; a larger `limit` is cut to this
-    waiting_commands: int = 256  #: commands of one session that wait for a running one; past it reading stops
     connect_seconds: float = 10  #: time from the socket's opening to the connect command; past it 3502
     close_seconds: float = 5  #: time for the peer to answer a close; past it the socket is aborted
     expiry_grace_seconds: float = 25  #: time after an expiry in which a client's new token is still in time
@@ -55,7 +77,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for field in self.__struct_fields__:
-            _at_least("Limits", field, getattr(self, field), 0 if field == "expiry_grace_seconds" else 0.001)
+            value = getattr(self, field)
+            if field.endswith("_seconds"):
+                _at_least("Limits", field, value, 0 if field == "expiry_grace_seconds" else 0.001)
+                if not math.isfinite(value):
+                    raise DeclarationError(f"Limits.{field} is {value!r}: it must be finite, and at least 0.001")
+            elif field == "commands_per_second":
+                _at_least("Limits", field, value, 0.001)
+            elif value is not None or not field.startswith("connections"):
+                _whole("Limits", field, value)
+        if self.json_depth > DEEPEST_JSON:
+            raise DeclarationError(
+                f"Limits.json_depth is {self.json_depth!r}: it must be at most {DEEPEST_JSON}, "
+                "past which readers of JSON, Pydantic's among them, begin to give up"
+            )
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +119,16 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
     presence: bool = False
     join_leave: bool = False
     protected: bool = False  #: clients need a subscription token
+    slow: Slow = "disconnect"  #: another one only without history
+
+    def __post_init__(self) -> None:
+        if self.slow not in get_args(Slow):
+            raise DeclarationError(f"slow is {self.slow!r}: it must be one of {', '.join(map(repr, get_args(Slow)))}")
+        if self.slow != "disconnect" and self.history is not None:
+            raise DeclarationError(
+                f"slow={self.slow!r} and history exclude each other: who recovers is promised every publication, "
+                "so none may be dropped for it"
+            )
 
 
 class Override(msgspec.Struct, frozen=True, kw_only=True, gc=False):

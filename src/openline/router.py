@@ -16,6 +16,8 @@ from openline.commands import Commands
 from openline.errors import MissingExtra
 from openline.framing import MESSAGES, WEBSOCKET, Encoding
 from openline.handshake import Handshake
+from openline.node import Node
+from openline.origins import Origins
 from openline.outbox import Receiver, Wire
 from openline.protocol.codec import Codec
 from openline.protocol.json import JSON
@@ -29,6 +31,9 @@ _NOT_RUNNING: Final = (
     "(lifespans of mounted apps are not run: enter hub.running() in the outer app's lifespan), or the router was "
     "included after the app had started, or the server runs with its lifespan off"
 )
+
+#: Of what a client wrote, this many characters stand in a line of the log.
+_TOLD: Final = 200
 
 _STOPPING: Final = "the hub is stopping"
 _ELSEWHERE: Final = "the hub runs in another event loop than the server of this request: a hub belongs to one at a time"
@@ -49,6 +54,9 @@ def connection_router(
     commands: Commands,
     running: Callable[[], AbstractAsyncContextManager[None]],
     reads_handshake: Callable[[], bool],
+    origins: Origins,
+    *,
+    compression: bool,
 ) -> APIRouter:
     """Make the router of a hub.
 
@@ -56,6 +64,8 @@ def connection_router(
         commands: begins sessions.
         running: runs the hub; entered by the app's lifespan, once for each time the router is included.
         reads_handshake: says whether a handler needs what stood in the opening request; else it is let go.
+        origins: the pages that may open a line.
+        compression: where the wire is the fast one, messages are compressed for clients that offer it.
     """
 
     @asynccontextmanager
@@ -75,12 +85,23 @@ def connection_router(
             cause = _STOPPING if node.runs_here else _ELSEWHERE if node.started else _NOT_RUNNING
             await _refuse(websocket, 503, cause)
             return
+        if not origins.allows(websocket.headers.getlist("origin"), websocket.headers.getlist("host")):
+            await _refuse_origin(websocket, node)
+            return
         try:
             codec, subprotocol = _choose(websocket)
         except MissingExtra as error:
             await _refuse(websocket, 501, str(error))
             return
-        await _hold(websocket, commands, codec, subprotocol, keep_handshake=reads_handshake())
+        if not node.expect(websocket):
+            await _refuse_one_too_many(websocket, node)
+            return
+        try:
+            await _hold(
+                websocket, commands, codec, subprotocol, keep_handshake=reads_handshake(), compression=compression
+            )
+        finally:
+            node.expected(websocket)
 
     return router
 
@@ -95,7 +116,13 @@ def _tell_of_the_plain_wire() -> None:
 
 
 async def _hold(
-    websocket: WebSocket, commands: Commands, codec: Codec, subprotocol: str | None, *, keep_handshake: bool
+    websocket: WebSocket,
+    commands: Commands,
+    codec: Codec,
+    subprotocol: str | None,
+    *,
+    keep_handshake: bool,
+    compression: bool,
 ) -> None:
     """Accept the handshake and hand the line to a session: at once on the fast wire, for its whole life on the plain.
 
@@ -111,12 +138,20 @@ async def _hold(
     await _close_dependencies(websocket)
 
     def open_session(wire: Wire) -> Receiver:
+        commands.node.expected(websocket)
         return commands.open(wire, handshake, native_heartbeat=native_heartbeat)
 
     limits = commands.limits
     detach = scope.get("extensions", {}).get(DETACH)
     if detach is not None:
-        detach(open_session, encoding(codec, fast=True), subprotocol, limits.message_bytes, limits.close_seconds)
+        detach(
+            open_session,
+            encoding(codec, fast=True),
+            subprotocol,
+            limits.message_bytes,
+            limits.close_seconds,
+            compression=compression,
+        )
         return
     await plain_wire.serve(
         websocket,
@@ -131,6 +166,29 @@ async def _hold(
 async def _refuse(websocket: WebSocket, status: int, cause: str) -> None:
     """Refuse a handshake, and say why: to the log always, to the client where the server can."""
     _log.error("a handshake was refused: %s", cause)
+    await _answer(websocket, status, cause)
+
+
+async def _refuse_origin(websocket: WebSocket, node: Node) -> None:
+    """Refuse a handshake of a page from elsewhere. Anybody may send as many as they like: the log has some of them."""
+    origin, host = (", ".join(websocket.headers.getlist(name))[:_TOLD] for name in ("origin", "host"))
+    words = (
+        "a handshake was refused with 403: its page is of origin %r, and it went to host %r. If the page is yours, "
+        "list it, Hub(origins=[%r]), or have the proxy in front pass the Host header on as it came"
+    )
+    node.notices.take("origins_refused", words, origin, host, origin)
+    await _answer(websocket, 403, "pages of this origin may not connect here")
+
+
+async def _refuse_one_too_many(websocket: WebSocket, node: Node) -> None:
+    """Refuse a handshake where every place is taken: the client comes back, or a load balancer goes elsewhere."""
+    limit = node.limits.connections
+    words = "a handshake was refused with 503: there are as many connections as Limits.connections allows (%d)"
+    node.notices.take("connections_refused", words, limit)
+    await _answer(websocket, 503, "too many connections")
+
+
+async def _answer(websocket: WebSocket, status: int, cause: str) -> None:
     if "websocket.http.response" in websocket.scope.get("extensions", {}):
         await websocket.send_denial_response(PlainTextResponse(cause, status_code=status))
     else:

@@ -8,7 +8,6 @@ Invariants of this file:
 
 from __future__ import annotations
 
-import enum
 import logging
 import random
 import uuid
@@ -22,13 +21,15 @@ from openline.codes import DisconnectCode, UnsubscribeCode
 from openline.counters import Counters
 from openline.errors import Disconnect
 from openline.inbox import Inbox
+from openline.life import State
 from openline.options import Heartbeat, Limits
 from openline.outbox import Outbox, Wire
 from openline.protocol import messages
-from openline.protocol.codec import DecodeError
+from openline.protocol.codec import DecodeError, NestedTooDeep
 from openline.protocol.messages import PING, Command, ConnectRequest, Reply, Request
 from openline.protocol.pushes import message_push, unsubscribe_push
 from openline.publication import ClientInfo
+from openline.quota import Quota
 from openline.subscription import Subscription
 from openline.timers import Clock, Timers
 from openline.turn import Turn
@@ -46,6 +47,7 @@ class Conductor(Protocol):
     clock: Clock
     timers: Timers
     counters: Counters
+    quota: Quota
 
     @property
     def turn(self) -> Turn:
@@ -79,16 +81,6 @@ class Conductor(Protocol):
         """Call in the event loop's thread."""
 
 
-class State(enum.Enum):
-    """Where a session is in its life."""
-
-    OPENED = enum.auto()  #: waiting for connect
-    CONNECTING = enum.auto()  #: connect is being decided
-    REFUSED = enum.auto()  #: connect was refused; waiting for the client to go
-    CONNECTED = enum.auto()
-    ENDED = enum.auto()
-
-
 @final
 class Session:
     """One connected client.
@@ -108,11 +100,13 @@ class Session:
         "_codec",
         "_conductor",
         "_inbox",
+        "_is_lossy",
         "_is_unread",
         "_pong_due",
         "_subscriptions",
         "_wait_until",
         "_wire",
+        "asked_until",
         "client_refresh",
         "encoded_info",
         "encoded_meta",
@@ -139,10 +133,11 @@ class Session:
         self.handshake = handshake
         self.native_heartbeat = native_heartbeat
         self.life = State.OPENED
-        self.outbox = Outbox(wire, conductor.limits.outbox_bytes, conductor.turn.outbox)
+        self.outbox = Outbox(wire, conductor.limits.outbox_bytes, self)
         self.ends_at: float | None = None  #: monotonic; the connection ends then unless it is refreshed before
         self.client_refresh = False
         self.ping_due: float | None = None  #: monotonic; None before connect
+        self.asked_until = 0.0  #: monotonic; see `Quota`
         self.wake_tick = 0
         self._wire = wire
         self._codec = wire.encoding.codec
@@ -151,6 +146,7 @@ class Session:
         self._subscriptions: dict[str, Subscription] = {}
         self._pong_due: float | None = None
         self._is_unread = False
+        self._is_lossy = False
         self._wait_until = conductor.clock.monotonic() + conductor.limits.connect_seconds
         conductor.timers.wake_at(self._wait_until, self)
 
@@ -229,6 +225,7 @@ class Session:
                 if self.life is State.ENDED or (self.life is State.REFUSED and not refused_before):
                     return  # what stood in one frame with a refused connect is not looked at
         except DecodeError as error:
+            self._conductor.counters.messages_too_deep += isinstance(error, NestedTooDeep)
             _log.info("session %s sent a frame that is not of the protocol: %s", self.id, error)
             self.end(codes.CLOSED_BAD_REQUEST)
 
@@ -246,6 +243,8 @@ class Session:
         else:
             if self.life is State.OPENED:
                 self.life = State.CONNECTING
+            elif not self._conductor.quota.lets(self, command.id):
+                return
             self._inbox.put(self, command.id, request)
 
     def _pong(self, command: Command) -> None:
@@ -272,6 +271,7 @@ class Session:
 
     def pause_reading(self) -> None:
         """Let the client send no more."""
+        self._conductor.counters.readings_paused += 1
         self._is_unread = True
         self._wire.pause_reading()
 
@@ -291,6 +291,17 @@ class Session:
             return True
         self.end(codes.CLOSED_SLOW)
         return False
+
+    def dirty(self) -> None:
+        """Something waits in the outbox: it leaves at the end of the turn."""
+        self._conductor.turn.outbox(self.outbox)
+
+    def skipped(self, publications: int) -> None:
+        """So many publications were dropped, as their channel declared, because the client is behind."""
+        self._conductor.counters.publications_dropped += publications
+        if not self._is_lossy:
+            self._is_lossy = True
+            _log.warning("session %s of user %r is behind: publications are dropped for it", self.id, self.user)
 
     def lose(self, subscription: Subscription, code: UnsubscribeCode) -> None:
         """Tell the client that a subscription is over. A server-side one cannot be taken up again: reconnect."""
@@ -357,6 +368,7 @@ class Session:
             if now < self._wait_until:
                 return self._wait_until
             if self.life is not State.CONNECTING:
+                self._conductor.counters.stale_clients += 1
                 self.end(codes.CLOSED_STALE)
                 return None
             # The client asked in time: it is the app that takes long, and 3502 would send the client away for good.

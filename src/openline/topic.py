@@ -21,6 +21,7 @@ from openline import codes
 from openline.brokers.base import Page
 from openline.fanout import Batch, Entry, Fanout
 from openline.options import ChannelOptions
+from openline.outbox import Outbox
 from openline.publication import Arrival, Message, Position, Publication
 from openline.subscription import AHEAD, LEFT, Subscription
 
@@ -224,13 +225,13 @@ class Topic:
         """Whether there is something to deliver."""
         return self._fanout is not None or bool(self._pending)
 
-    def run(self, subscribers: int) -> int:
-        """Go on with the fan-out, or begin the next; give how many subscribers were passed, at most so many."""
+    def run(self, subscribers: int, dirty: list[Outbox]) -> int:
+        """Go on with the fan-out, or begin the next; see `Fanout.run`."""
         fanout = self._fanout
         if fanout is None:
             fanout = self._fanout = Fanout(self._seal(), tuple(self.subscriptions.values()))
         try:
-            passed = fanout.run(subscribers)
+            passed = fanout.run(subscribers, dirty)
         except Exception:
             # A message that cannot be encoded: nobody may believe to have it, and the topic has to go on.
             self._fanout = None
@@ -245,14 +246,16 @@ class Topic:
     def _seal(self) -> Batch:
         """Make a batch of what has arrived, at least one message and at most `BATCH_BYTES`."""
         pending = self._pending
+        droppable = self.options.slow != "disconnect"
         size = 0
         for count, entry in enumerate(pending):
             size += entry.size_bytes
-            if size > BATCH_BYTES and count:
+            # Where publications may be dropped, joins and leaves travel apart, as they may not.
+            if count and (size > BATCH_BYTES or (droppable and entry.is_arrival is not pending[0].is_arrival)):
                 self._pending = pending[count:]
-                return Batch(self.channel, pending[:count], raw=self.options.raw)
+                return Batch(self.channel, pending[:count], self.options)
         self._pending = []
-        return Batch(self.channel, pending, raw=self.options.raw)
+        return Batch(self.channel, pending, self.options)
 
 
 def _follows(offset: int, page: Page) -> bool:

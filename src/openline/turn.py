@@ -15,7 +15,7 @@ import logging
 from collections import deque
 from typing import Final, final
 
-from openline.outbox import Outbox
+from openline.outbox import Outbox, flush_all
 from openline.topic import Topic
 
 _log: Final = logging.getLogger("openline")
@@ -55,13 +55,15 @@ class Turn:
             self._loop.call_soon(self._end)
 
     def _end(self) -> None:
-        self._scheduled = False
         try:
             self._run_topics()
         finally:
+            # From here on whatever becomes dirty is of the next turn.
+            self._scheduled = False
             outboxes, self._outboxes = self._outboxes, []
-            for outbox in outboxes:
-                outbox.flush()
+            if self._topics:
+                self._schedule()
+            flush_all(outboxes)
 
     def _run_topics(self) -> None:
         left = SLICE
@@ -75,11 +77,9 @@ class Turn:
             self._waiting.discard(topic)
             try:
                 # Even a topic that everybody left costs something, so that no list of them is endless.
-                left -= max(1, topic.run(left))
+                left -= max(1, topic.run(left, self._outboxes))
             except Exception:  # noqa: BLE001  # its subscribers were told; the other topics have theirs
                 _log.exception("channel %s could not be delivered", topic.channel)
             finally:
                 if topic.waiting:
                     self.topic(topic)
-        if topics:
-            self._schedule()

@@ -33,11 +33,12 @@ from uvicorn.protocols.utils import (
 from uvicorn.server import ServerState
 from websockets.frames import EXTERNAL_CLOSE_CODES
 
-from openline.framing import Encoding
+from openline.framing import Encoding, deflated
 from openline.outbox import Receiver, Wire
 from openline.wires.connection import Connection
-from openline.wires.conversation import Conversation, Event, negotiate_deflate
-from openline.wires.fast import DETACH, FastWire
+from openline.wires.conversation import Conversation, Event
+from openline.wires.deflate import EXTENSIONS, FORGETTING, KEEPING, agree
+from openline.wires.fast import DETACH, DeflatedWire, FastWire
 from openline.wires.upgrade import Refusal, UpgradeRequest, http_response, switching_response
 
 #: Uvicorn's own, so that the lines stand where its users look for them.
@@ -69,9 +70,12 @@ class WebSocketProtocol(asyncio.Protocol):
 
     Attributes:
         close_seconds: how long the end of a connection may take, for ordinary routes; then it is aborted.
+        handshake_seconds: how long the app may take to answer a handshake, its dependencies included; then the client
+            is told 503. What the app does about it goes on: it learns that the client has left.
     """
 
     close_seconds: ClassVar[float] = 5.0
+    handshake_seconds: ClassVar[float] = 30.0
 
     def __init__(
         self,
@@ -115,8 +119,7 @@ class WebSocketProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client left before the handshake was answered, or has got its HTTP answer."""
         self._connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._drop_deadline()
         if self._state is not _Stage.REFUSED:
             self._leave()
 
@@ -131,6 +134,21 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._state is not _Stage.REFUSED:
             self._respond(503, (), b"Service Unavailable")
             self._leave()
+
+    def _give_up(self) -> None:
+        """The app has not answered in time."""
+        _log.warning('%s - "WebSocket %s" was not answered within %g seconds', *self._label, self.handshake_seconds)
+        self._respond(503, (), b"Service Unavailable")
+        self._leave()
+
+    def _set_deadline(self, seconds: float, call: Callable[[], None]) -> None:
+        self._drop_deadline()
+        self._timer = self._loop.call_later(seconds, call)
+
+    def _drop_deadline(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _leave(self) -> None:
         self._state = _Stage.GONE
@@ -151,6 +169,7 @@ class WebSocketProtocol(asyncio.Protocol):
             self._refuse(refusal)
             return
         self._state = request
+        self._set_deadline(self.handshake_seconds, self._give_up)
         self._events.put_nowait({"type": "websocket.connect"})
         # Uvicorn makes this object the transport's protocol after this call: the app must not run before, as it would
         # with eager tasks.
@@ -246,19 +265,15 @@ class WebSocketProtocol(asyncio.Protocol):
                 raise RuntimeError(f"unexpected ASGI message {kind!r}: the handshake is {_name(state)}")
 
     def _accept(self, request: UpgradeRequest, message: Mapping[str, Any]) -> None:
-        headers = list(message.get("headers", ()))
-        parser = None
-        offers = request.values(b"sec-websocket-extensions") if self._config.ws_per_message_deflate else []
-        if offers and (agreed := negotiate_deflate(offers, self._config.ws_max_size)):
-            answer, parser = agreed
-            headers.append((b"sec-websocket-extensions", answer))
-        self._switch(request, message.get("subprotocol"), headers)
+        offers = request.values(EXTENSIONS) if self._config.ws_per_message_deflate else []
+        answer, deflate = agree(offers, KEEPING)
+        self._switch(request, message.get("subprotocol"), [*message.get("headers", ()), *answer])
         conversation = Conversation(
             self._transport,
             self._connections,
             events=self._events,
             config=self._config,
-            parser=parser,
+            deflate=deflate,
             close_seconds=self.close_seconds,
         )
         self._hand_over(conversation)
@@ -273,21 +288,24 @@ class WebSocketProtocol(asyncio.Protocol):
         subprotocol: str | None,
         message_bytes: int,
         close_seconds: float = 5.0,
+        *,
+        compression: bool = False,
     ) -> None:
         """See `openline.wires.fast.Detach`."""
         if isinstance(self._state, UpgradeRequest) and self._transport.is_closing():
             self._leave()
         match self._state:
             case UpgradeRequest() as request:
-                self._switch(request, subprotocol, ())
+                answer, deflate = agree(request.values(EXTENSIONS) if compression else [], FORGETTING)
+                self._switch(request, subprotocol, answer)
             case _Stage.GONE:
                 return
             case state:
                 raise RuntimeError(f"the socket cannot be detached: the handshake is {_name(state)}")
-        wire = FastWire(
+        wire = (FastWire if deflate is None else DeflatedWire)(
             self._transport,
             self._connections,
-            encoding=encoding,
+            encoding=encoding if deflate is None else deflated(encoding, deflate.local_max_window_bits),
             message_bytes=message_bytes,
             close_seconds=close_seconds,
         )
@@ -305,6 +323,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def _hand_over(self, connection: Conversation | FastWire) -> None:
         """From here on the transport speaks to the connection alone."""
+        self._drop_deadline()
         self._state = connection
         self._transport.set_protocol(connection)
         self._connections.discard(self)
@@ -328,7 +347,7 @@ class WebSocketProtocol(asyncio.Protocol):
         _log.info('%s - "WebSocket %s" %d', *self._label, status)
         self._transport.write(answer)
         self._transport.close()
-        self._timer = self._loop.call_later(self.close_seconds, self._transport.abort)
+        self._set_deadline(self.close_seconds, self._transport.abort)
 
 
 def _checked(code: int) -> int:

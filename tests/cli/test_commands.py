@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 from typing import Final
@@ -98,6 +99,20 @@ def test_run_takes_a_free_port_and_the_fast_wire() -> None:
 
     assert server.port > 0
     assert "plain wire" not in server.log
+
+
+def test_run_puts_a_bound_on_what_comes_before_a_request_is_whole() -> None:
+    """Uvicorn alone would read headers without an end, and wait for the end of half a request."""
+    server = Server("openline")
+    with socket.create_connection(("127.0.0.1", server.port), START_SECONDS) as connection:
+        try:
+            connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000)
+            left = connection.recv(1)
+        except ConnectionError:
+            left = b""
+    server.stop()
+
+    assert left == b""
 
 
 def test_a_taken_port_is_an_error_that_names_it() -> None:

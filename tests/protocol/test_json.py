@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openline.protocol.codec import DecodeError
-from openline.protocol.json import JSON, is_json, one_line
+from openline.protocol.codec import DecodeError, NestedTooDeep
+from openline.protocol.json import DEEPEST_LINE, JSON, depth_past, is_json, one_line
 from openline.protocol.messages import NOTHING, PING, Command, Reply, RpcResult, raw
 from tests.protocol.plain import payloads, plain, replies
 
@@ -220,3 +222,79 @@ def payloads_of(command: Command) -> list[bytes]:
     """Give the payloads a command holds."""
     held = [getattr(request, "data", NOTHING) for request in (command.request(),) if request is not None]
     return [bytes(payload) for payload in held if payload]
+
+
+# --- depth --------------------------------------------------------------------------------------------------------
+
+
+tricky_texts = st.text(st.sampled_from('a[]{}"\\\u00e9,:'), max_size=6)
+values = st.recursive(
+    st.one_of(tricky_texts, st.integers(), st.none()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(tricky_texts, inner, max_size=4),
+        inner.map(lambda value: [[value]]),
+    ),
+    max_leaves=30,
+)
+
+
+def depth_of(value: Any) -> int:
+    """Say how deep a value nests, as one would say it."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + max(map(depth_of, value), default=0) if isinstance(value, list) else 0
+
+
+def nested(depth: int) -> bytes:
+    """Give arrays and objects within each other, by turns."""
+    pairs = [(b"[", b"]"), (b'{"a":', b"}")]
+    opening = b"".join(pairs[level % 2][0] for level in range(depth))
+    return opening + b"1" + b"".join(pairs[level % 2][1] for level in reversed(range(depth)))
+
+
+class TestDepth:
+    """How deep a text nests is found without going down into it."""
+
+    @given(values, st.integers(0, 12), st.sampled_from([None, 2]), st.booleans())
+    def test_it_is_that_of_the_value(self, value: Any, limit: int, indent: int | None, escaped: bool) -> None:
+        """Whatever stands in its texts, however it is written; 0 where it is not past the limit."""
+        depth = depth_of(value)
+        text = json.dumps(value, indent=indent, ensure_ascii=escaped).encode()
+
+        assert depth_past(text, limit) == (depth if depth > limit else 0)
+
+    @pytest.mark.parametrize("depth", [1, 4, 5, 6, 65, 100_000])
+    def test_it_is_exact(self, depth: int) -> None:
+        """At the limit, one past it, and far beyond what any reader could read."""
+        assert depth_past(nested(depth), depth) == 0
+        assert depth_past(nested(depth), depth - 1) == depth
+
+    def test_a_frame_at_the_bound_is_read(self) -> None:
+        """So that a payload past the limit can be answered with an error."""
+        inner = nested(DEEPEST_LINE - 2)
+
+        assert data_of(publish(inner)) == inner
+
+    @pytest.mark.parametrize("depth", [DEEPEST_LINE - 1, 900, 30_000, 1_000_000])
+    def test_a_frame_past_the_bound_is_not_read_at_all(self, depth: int) -> None:
+        """At the same depth always, not where the stack happens to end: with a raised limit that ends the process."""
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(1_000_000)
+        try:
+            with pytest.raises(NestedTooDeep, match=f"nests {depth + 2} deep"):
+                list(JSON.decode(publish(nested(depth))))
+            with pytest.raises(NestedTooDeep):
+                list(JSON.decode(b'{"id":1,"novelty":' + nested(depth + 1) + b"}"))
+        finally:
+            sys.setrecursionlimit(limit)
+
+    def test_each_command_of_a_frame_counts_for_itself(self) -> None:
+        """A hundred of them hold more brackets than one may nest; those before a deep one are given out."""
+        line = publish(nested(9))
+        assert len(list(JSON.decode(b"\n".join([line] * 100)))) == 100
+        commands = JSON.decode(b"\n".join([line] * 50 + [publish(nested(DEEPEST_LINE))]))
+        for _ in range(50):
+            next(commands)
+        with pytest.raises(NestedTooDeep):
+            next(commands)

@@ -45,6 +45,10 @@ async def door(key: Annotated[str | None, Header()] = None) -> AsyncIterator[Non
 guarded = Hub()
 app.include_router(guarded.router, prefix="/guarded", dependencies=[Depends(door)])
 
+#: A hub that lets in the pages of another site.
+neighbourly = Hub(origins=["https://*.example.com"])
+app.include_router(neighbourly.router, prefix="/neighbourly")
+
 
 @hub.rpc("echo")
 async def echo(message: dict[str, Any]) -> dict[str, Any]:

@@ -35,8 +35,8 @@ EMPTY_SUBPROTOCOL: Final = Difference(
 )
 COMPRESSION: Final = Difference(
     "compression",
-    "none, so that one frame serves every client",
-    "as the server agrees with the client",
+    "none, or with `Hub(compression=True)` once for all clients that offer it",
+    "as the server agrees with the client, for each of them; the option does nothing",
 )
 
 DIFFERENCES: Final = (SHUTDOWN_CODE, FROZEN_PEER, INVALID_UTF8, EMPTY_SUBPROTOCOL, COMPRESSION)

@@ -6,6 +6,7 @@ import secrets
 import socket
 import ssl
 import struct
+import zlib
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -42,6 +43,12 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool =
     stretched = (key * (size // 4 + 1))[:size]
     xored = int.from_bytes(payload, "big") ^ int.from_bytes(stretched, "big")
     return head + key + xored.to_bytes(size, "big")
+
+
+def compressed(message: bytes) -> bytes:
+    """Compress a message as clients do that keep no context."""
+    compressor = zlib.compressobj(wbits=-15)
+    return (compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 def close_payload(code: int, reason: str = "") -> bytes:

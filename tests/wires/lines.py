@@ -45,11 +45,11 @@ class Line:
             yield client
 
     def write(self, *chunks: bytes) -> None:
-        """Write as an outbox does: the list is only lent."""
+        """Write as an outbox does: what follows the first chunk is only lent."""
 
         def write() -> None:
-            lent = list(chunks)
-            self.recorder.wire.write(lent)
+            first, *lent = chunks
+            self.recorder.wire.write(first, lent)
             lent.clear()
 
         self.served.call(write)
@@ -66,14 +66,19 @@ class Line:
 
 @contextmanager
 def detaching(
-    encoding: Encoding = TEXT_FRAMES, *, loop: str = "asyncio", subprotocol: str | None = None, **options: Any
+    encoding: Encoding = TEXT_FRAMES,
+    *,
+    loop: str = "asyncio",
+    subprotocol: str | None = None,
+    compression: bool = False,
+    **options: Any,
 ) -> Iterator[Line]:
     """Serve one route that detaches."""
     recorder = Recorder()
 
     async def route(websocket: WebSocket) -> None:
         detach: Detach = websocket.scope["extensions"][DETACH]
-        detach(recorder.open, encoding, subprotocol, 1000, CLOSE_SECONDS)
+        detach(recorder.open, encoding, subprotocol, 1000, CLOSE_SECONDS, compression=compression)
 
     with uvicorn_server(Starlette(routes=[WebSocketRoute("/", route)]), loop=loop, **options) as served:
         yield Line(served, recorder)

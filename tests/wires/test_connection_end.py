@@ -39,10 +39,10 @@ def test_closing_sends_what_was_written_then_waits_for_the_peer(line: Line) -> N
     with line.client() as client:
 
         def write_and_close() -> None:
-            line.recorder.wire.write([TEXT_FRAMES.wrap([b"last words"])])
+            line.recorder.wire.write(TEXT_FRAMES.wrap([b"last words"]))
             line.recorder.wire.close(3000, "enough", deadline_seconds=5)
             line.recorder.wire.close(3001, "again", deadline_seconds=5)
-            line.recorder.wire.write([TEXT_FRAMES.wrap([b"too late"])])
+            line.recorder.wire.write(TEXT_FRAMES.wrap([b"too late"]))
 
         line.served.call(write_and_close)
         assert client.read_text() == "last words"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import queue
 import select
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
-from openline.wires.conversation import negotiate_deflate
 from tests.wires.client import (
     BINARY,
     CLOSE,
@@ -137,12 +137,60 @@ def test_a_compressed_message_is_bounded_by_what_it_becomes() -> None:
         assert closed.value.rcvd.code == 1009
 
 
-def test_compression_is_agreed_on_with_small_windows() -> None:
-    """4 KiB rather than zlib's 32: memory is paid per connection."""
-    agreed = negotiate_deflate([b"permessage-deflate; client_max_window_bits"], 1000)
-    assert agreed is not None
-    assert agreed[0] == b"permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"
-    assert negotiate_deflate([b"permessage-deflate; x=1"], 1000) is None
+def test_a_message_before_a_broken_frame_is_answered(loop: str) -> None:
+    """The app has its chance, though both came in one read; then the client is told, and the app."""
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        while (event := await receive())["type"] != "websocket.disconnect":
+            if event["type"] == "websocket.receive":
+                await send({**event, "type": "websocket.send"})
+        told.put(event)
+
+    with uvicorn_server(app, loop=loop) as served, Client(served.port) as client:
+        client.send(frame(TEXT, b"one") + frame(TEXT, b"two") + frame(TEXT, b"wrong", masked=False))
+        assert [client.read_text(), client.read_text()] == ["one", "two"]
+        assert client.read_close() == (1002, "incorrect masking")
+        assert told.get(timeout=WAIT_SECONDS)["code"] == 1002
+
+
+def test_an_app_that_takes_nothing_keeps_no_broken_client(loop: str) -> None:
+    """Its chance has a deadline; then the connection is gone, and the app is told."""
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    proceed = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await proceed.wait()
+        told.put([await receive(), await receive()])
+
+    with uvicorn_server(app, loop=loop) as served, Client(served.port) as client:
+        client.send(frame(TEXT, b"one") + frame(TEXT, b"wrong", masked=False))
+        with suppress(ConnectionResetError):
+            client.read_end()
+        served.call(proceed.set)
+        assert told.get(timeout=WAIT_SECONDS) == [
+            {"type": "websocket.receive", "text": "one"},
+            {"type": "websocket.disconnect", "code": 1006, "reason": ""},
+        ]
+
+
+def test_an_app_that_closes_over_unread_messages_is_not_waited_for(loop: str) -> None:
+    """A broken frame ends it at once, though there are messages that nobody took."""
+    accepted = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await accepted.wait()
+        await send({"type": "websocket.close", "code": 4000})
+
+    with uvicorn_server(app, loop=loop) as served, Client(served.port) as client:
+        client.send(frame(TEXT, b"one") + frame(TEXT, b"wrong", masked=False))
+        served.call(accepted.set)
+        assert client.read_close() == (4000, "")
+        client.read_end()
 
 
 # --- keepalive -------------------------------------------------------------------------------------------------------

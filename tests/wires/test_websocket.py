@@ -152,10 +152,10 @@ def test_closing_sends_what_is_queued_first(line: PlainLine) -> None:
     with line.client() as client:
 
         def write_and_close() -> None:
-            line.recorder.wire.write([b"last words"])
+            line.recorder.wire.write(b"last words")
             line.recorder.wire.close(3000, "enough", deadline_seconds=WAIT_SECONDS)
             line.recorder.wire.close(3001, "again", deadline_seconds=WAIT_SECONDS)
-            line.recorder.wire.write([b"too late"])
+            line.recorder.wire.write(b"too late")
 
         line.served.call(write_and_close)
         assert client.read_text() == "last words"
@@ -249,7 +249,7 @@ def test_a_receiver_that_closes_at_once(line: PlainLine) -> None:
     """A close from inside its opening, and a write before it, are as good as later ones."""
 
     def refuse(wire: Any) -> None:
-        wire.write([b"sorry"])
+        wire.write(b"sorry")
         wire.close(3503, "not today", deadline_seconds=WAIT_SECONDS)
 
     line.recorder.on_open = refuse

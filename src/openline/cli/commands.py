@@ -58,6 +58,7 @@ def run(
         reload=reload,
         log_level=log_level,
         access_log=access_log,
+        http="openline.uvicorn_http:HTTPProtocol",
         ws="openline.uvicorn:WebSocketProtocol",
     )
 

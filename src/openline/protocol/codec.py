@@ -12,6 +12,10 @@ class DecodeError(ValueError):
     """A frame from a client is not of the protocol; commands before the broken one were given out already."""
 
 
+class NestedTooDeep(DecodeError):
+    """A frame is not read at all, because of how deep it nests."""
+
+
 class Codec(Protocol):
     """Encodes replies and decodes commands. Stateless: one instance serves every connection."""
 

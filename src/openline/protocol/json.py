@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Final
 
 import msgspec
 
-from openline.protocol.codec import DecodeError
+from openline.options import DEEPEST_JSON
+from openline.protocol.codec import DecodeError, NestedTooDeep
 from openline.protocol.messages import Command, Reply
 
 _decoder: Final = msgspec.json.Decoder(Command)
 _encoder: Final = msgspec.json.Encoder()
 _any_decoder: Final = msgspec.json.Decoder()
 _MALFORMED: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+#: How deep a line may nest: a payload and what is around it. Whatever reads JSON goes down the stack with it, and where
+#: that ends depends on who called; with a raised recursion limit it is the end of the process.
+DEEPEST_LINE: Final = DEEPEST_JSON + 8
+
+_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_STEPS: Final = [(byte == ord("[")) - (byte == ord("]")) for byte in range(256)]
+#: Brackets with nothing between them are taken away this often before those that are left are counted one by one.
+_PASSES: Final = 4
 
 # Every escape of a text in its turn, so that an escaped backslash before a "u" is not taken for one; only half a
 # surrogate pair ends up in the group.
@@ -39,7 +51,8 @@ class JSONCodec:
         Half a surrogate pair, which JavaScript writes when a text is cut inside an emoji, is read as U+FFFD.
 
         Raises:
-            DecodeError: at the first line that is no command; at once where the frame is not UTF-8.
+            DecodeError: at the first line that is no command, or nests too deep to be read as one; at once where the
+                frame is not UTF-8.
         """
         if not frame.isascii():
             try:
@@ -51,7 +64,10 @@ class JSONCodec:
         frame = frame.replace(b"\r", b" ")
         # A client may end a frame with a newline; an empty frame is no command at all.
         lines = frame.rstrip().split(b"\n") if b"\n" in frame else (frame,)
+        may_be_deep = _has_brackets(frame, DEEPEST_LINE)
         for line in lines:
+            if may_be_deep and (depth := depth_past(line, DEEPEST_LINE)):
+                raise NestedTooDeep(f"a command nests {depth} deep, and {DEEPEST_LINE} is the most that is read")
             yield _decode_line(line)
 
     def encode(self, reply: Reply) -> bytes:
@@ -89,6 +105,34 @@ def is_json(payload: bytes) -> bool:
     except _MALFORMED:
         return False
     return True
+
+
+def depth_past(text: bytes, limit: int) -> int:
+    """Say how deep arrays and objects lie within each other, if that is deeper than a limit; else 0.
+
+    Never goes down the stack. For ordinary payloads it costs two counts of a byte; past that, less than reading them.
+
+    Args:
+        text: JSON; of anything else the answer means nothing.
+        limit: the depth that is still 0: ``1`` has depth 0, ``[]`` 1, ``[{"a": []}]`` 3.
+    """
+    if not _has_brackets(text, limit):
+        return 0
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # What stands between quotes is every second piece.
+    brackets = b"".join(text.split(b'"')[::2]).translate(_BRACKETS, _NO_BRACKETS)
+    passes = 0
+    while passes < _PASSES and b"[]" in brackets:
+        brackets = brackets.replace(b"[]", b"")
+        passes += 1
+    depth = passes + max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
+    return depth if depth > limit else 0
+
+
+def _has_brackets(text: bytes, limit: int) -> bool:
+    """Tell whether there are enough brackets to nest deeper than a limit."""
+    return len(text) > limit and text.count(b"[") + text.count(b"{") > limit
 
 
 def one_line(payload: bytes) -> bytes:

@@ -5,10 +5,11 @@ Invariants of this file:
 1. Frames are taken in the order in which they came. Whole, unfragmented frames of ordinary size are read here. From the
    first byte of anything else on, `websockets` reads the connection, and says what is wrong with a frame that is wrong.
    So a connection whose client keeps to whole frames, as clients do, owns no parser.
-2. While reading is paused, nothing that was read is acted upon; it waits, with what the parser would answer.
-3. The end is told once: when the client closed or broke the protocol, or the connection is lost. No message follows it,
+2. While reading is paused, nothing that was received is acted upon; it waits, with what is wrong with it.
+3. No client has the loop for itself: after some hundred frames, or a large read, the others have their turn first.
+4. The end is told once: when the client closed or broke the protocol, or the connection is lost. No message follows it,
    and none follows `close`.
-4. From the moment something ends the connection a timer runs that aborts it. A peer that reads nothing holds nobody.
+5. From the moment something ends the connection a timer runs that aborts it. A peer that reads nothing holds nobody.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final, final
 
-from websockets.frames import Frame, Opcode
+from websockets.extensions import Extension
+from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from openline.framing import close_frame
+from openline.wires.message import Fragments
 
 try:
     from websockets.speedups import apply_mask
@@ -34,12 +38,31 @@ LOGGER: Final = logging.getLogger("openline.wires")
 
 #: A read of this size says that there is more: its connection waits a turn.
 LARGE_READ_BYTES: Final = 65_536
+#: About how many frames of one client are acted upon in a turn.
+FRAMES_IN_A_TURN: Final = 256
+_FRAMES_IN_A_TURN: Final = range(FRAMES_IN_A_TURN)
+#: About how much compressed frames may become in a turn: as much as comes uncompressed in one read.
+INFLATED_IN_A_TURN: Final = 262_144
+#: What the parser is given at once: hardly more than that many of the smallest frames.
+_PIECE_BYTES: Final = 2_048
 
-_TEXT, _BINARY, _PING, _PONG = 0x81, 0x82, 0x89, 0x8A  # first bytes of whole frames
-_QUICK: Final = frozenset((_TEXT, _BINARY, _PING, _PONG))
+TEXT, BINARY, _PING, _PONG = 0x81, 0x82, 0x89, 0x8A  # first bytes of whole frames
+COMPRESSED: Final = 0x40  #: in the first byte, where compression was agreed on
 _LONGEST_REASON: Final = 123
 #: What a client is told; anything else in the parser's own words.
 _REASONS: Final = {1007: "invalid UTF-8", 1009: "message too big"}
+
+
+@final
+class _Unread:
+    """What was received and waits: for the end of a pause, or for the next turn."""
+
+    __slots__ = ("data", "frames", "is_due")
+
+    def __init__(self, data: bytes, frames: Sequence[Frame]) -> None:
+        self.data = data  #: as it came
+        self.frames = frames  #: what the parser has read before it
+        self.is_due = False  #: the callback that goes on with it is on its way
 
 
 class Connection(asyncio.Protocol, ABC):
@@ -59,8 +82,6 @@ class Connection(asyncio.Protocol, ABC):
         "_end",
         "_end_is_told",
         "_fragments",
-        "_fragments_are_binary",
-        "_held",
         "_is_deaf",
         "_is_full",
         "_is_paused",
@@ -69,8 +90,12 @@ class Connection(asyncio.Protocol, ABC):
         "_parser",
         "_timer",
         "_transport",
+        "_unread",
         "is_open",
     )
+
+    #: The first bytes of the frames that are read without the parser.
+    _ordinary: ClassVar = frozenset((TEXT, BINARY, _PING, _PONG))
 
     def __init__(
         self, transport: asyncio.Transport, connections: set[Any], *, message_bytes: int | None, close_seconds: float
@@ -90,9 +115,8 @@ class Connection(asyncio.Protocol, ABC):
         self._is_full = False
         self._is_paused = False
         self._parser: ServerProtocol | None = None
-        self._fragments: bytearray | None = None
-        self._fragments_are_binary = False
-        self._held: list[Frame] | None = None
+        self._fragments: Fragments | None = None
+        self._unread: _Unread | None = None
         self._late_pong: bytes | None = None
 
     # --- what a subclass makes of it ------------------------------------------------------------------------------
@@ -109,40 +133,70 @@ class Connection(asyncio.Protocol, ABC):
     def _ponged(self, payload: bytes) -> None:
         """The peer answered a ping, or sent a pong unasked."""
 
+    def _extensions(self) -> list[Extension]:
+        """Give what the parser needs beyond RFC 6455: what was agreed on at the handshake."""
+        return []
+
+    def _inflate(self, payload: bytes) -> bytes | None:
+        """Give a whole compressed message as it was; None where the parser has to say what is wrong with it."""
+        raise NotImplementedError("only where `_ordinary` has compressed frames")
+
     # --- reading --------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Take what the peer sent."""
-        size = len(data)
-        if self._parser is None and not self._is_paused:
-            data = self._read_whole_frames(data)
-        if data and not self._is_deaf:
-            if self._parser is None:
-                self._parser = ServerProtocol(state=State.OPEN, max_size=self._message_bytes, logger=LOGGER)
-            self._parser.receive_data(data)
-            self._pass_on(self._parser, (self._held or []) + _frames(self._parser))
-        if size >= LARGE_READ_BYTES and not (self._is_paused or self._is_deaf or self._transport.is_closing()):
-            # A loop may read on at once for as long as a client floods: the others have their turn first.
+        if self._unread is not None:
+            self._unread.data += data  # a transport may have had it in hand when it was paused
+            return
+        self._read(data)
+        if len(data) >= LARGE_READ_BYTES and not (self._is_paused or self._is_deaf or self._transport.is_closing()):
+            # A loop may read on at once for as long as a client floods.
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self.read_on)
 
-    def _read_whole_frames(self, data: bytes) -> bytes:
-        """Take the ordinary frames that `data` begins with; give what is left."""
-        limit = self._message_bytes
-        position, size = 0, len(data)
-        while size - position >= 6 and not self._is_deaf and not self._is_paused:
-            head, length, start = data[position], data[position + 1] - 0x80, position + 2
-            if head not in _QUICK or not 0 <= length < 127 or (length == 126 and head >= _PING):
+    def _read(self, data: bytes, frames: Sequence[Frame] = ()) -> None:
+        """Act on these frames and on those in `data`, as long as reading is not paused and the turn is not over."""
+        if self._is_deaf:
+            return
+        if self._parser is None:
+            data = self._read_ordinary_frames(data)
+            if not data:
+                return
+            self._parser = self._make_parser()
+        self._read_with(self._parser, data, frames)
+
+    def _read_ordinary_frames(self, data: bytes) -> bytes:
+        """Take the whole, ordinary frames that `data` begins with; give what is left for the parser."""
+        limit, ordinary = self._message_bytes, self._ordinary
+        position, size, room = 0, len(data), INFLATED_IN_A_TURN
+        for _ in _FRAMES_IN_A_TURN:
+            if size - position < 6 or self._is_paused:
                 break
+            head, length, start = data[position], data[position + 1] - 0x80, position + 2
+            if head not in ordinary or not 0 <= length < 127 or (length == 126 and head >= _PING):
+                return data[position:]
             if length == 126:
                 length = int.from_bytes(data[start : start + 2], "big")
                 start += 2
             end = start + 4 + length
             if end > size or (limit is not None and length > limit):
-                break
+                return data[position:]
+            payload = apply_mask(data[start + 4 : end], data[start : start + 4])
+            if head & COMPRESSED:
+                if room <= 0:
+                    break
+                inflated = self._inflate(payload)
+                if inflated is None:
+                    return data[position:]
+                payload = inflated
+                room -= len(payload)
             position = end
-            self._take_whole(head, apply_mask(data[start + 4 : end], data[start : start + 4]))
-        return data[position:] if position else data
+            self._take_whole(head, payload)
+        left = data[position:]
+        if left and (self._is_paused or len(left) >= 6):
+            self._keep_unread(left)
+            return b""
+        return left
 
     def _take_whole(self, head: int, payload: bytes) -> None:
         if not self.is_open:
@@ -152,50 +206,69 @@ class Connection(asyncio.Protocol, ABC):
         elif head == _PING:
             self._send_pong(bytes((_PONG, len(payload))) + payload)
         else:
-            self._take(payload, binary=head == _BINARY)
+            self._take(payload, binary=head & 0x0F == 2)
 
-    def _pass_on(self, parser: ServerProtocol, frames: list[Frame]) -> None:
-        """Act on what the parser read, then on what it has to say, unless reading is paused on the way."""
-        self._held = None
-        for position, frame in enumerate(frames):
-            if self._is_paused:
-                self._held = frames[position:]
-                return
-            self._take_frame(parser, frame)
-            if self._is_deaf:
-                return
-        if self._is_paused:
-            self._held = []
-        elif parser.parser_exc is not None:
-            self._fail(parser)
-        elif (pongs := parser.data_to_send()) and self.is_open:
-            # The answer to the latest ping will do (RFC 6455, 5.5.3).
-            self._send_pong(pongs[-1])
+    def _make_parser(self) -> ServerProtocol:
+        parser = ServerProtocol(state=State.OPEN, max_size=self._message_bytes, logger=LOGGER)
+        parser.extensions = self._extensions()
+        return parser
 
-    def _take_frame(self, parser: ServerProtocol, frame: Frame) -> None:
+    def _read_with(self, parser: ServerProtocol, data: bytes, frames: Sequence[Frame]) -> None:
+        """Act on what the parser has read, then have it read on, piece by piece, and say at last what is wrong."""
+        position, taken, room = 0, 0, INFLATED_IN_A_TURN
+        while True:
+            for number, frame in enumerate(frames):
+                if self._is_paused:
+                    self._keep_unread(data[position:], frames[number:])
+                    return
+                if not self._take_frame(parser, frame):
+                    # Whatever else was read does not matter any more.
+                    parser = self._parser = self._make_parser()
+                    parser.fail(CloseCode.INVALID_DATA)
+                    break
+                if self._is_deaf:
+                    return
+            taken += len(frames)
+            room -= sum(len(frame.data) for frame in frames)
+            if self._is_paused or ((taken >= FRAMES_IN_A_TURN or room <= 0) and position < len(data)):
+                self._keep_unread(data[position:])
+                return
+            if parser.close_expected():
+                self._fail(parser)
+                return
+            if position >= len(data):
+                return
+            parser.receive_data(data[position : position + _PIECE_BYTES])
+            parser.data_to_send()  # its own answers to pings and closes; the others are given with the frames
+            position += _PIECE_BYTES
+            frames = [event for event in parser.events_received() if isinstance(event, Frame)]
+
+    def _take_frame(self, parser: ServerProtocol, frame: Frame) -> bool:
+        """Act on a frame that the parser finds right; say whether it is, as text."""
         match frame.opcode:
-            case Opcode.CLOSE:
-                self._peer_closed(parser)
-            case Opcode.PING:
-                pass  # the parser has the pong
-            case Opcode.PONG:
-                if self.is_open:
-                    self._ponged(bytes(frame.data))
-            case Opcode.CONT if self._fragments is not None:
-                self._fragments += frame.data
-                if frame.fin:
-                    payload, self._fragments = bytes(self._fragments), None
-                    self._take_if_open(payload, binary=self._fragments_are_binary)
-            case Opcode.TEXT | Opcode.BINARY as opcode:
-                if frame.fin:
-                    self._take_if_open(bytes(frame.data), binary=opcode is Opcode.BINARY)
-                else:
-                    self._fragments = bytearray(frame.data)
-                    self._fragments_are_binary = opcode is Opcode.BINARY
+            case Opcode.CLOSE if parser.close_rcvd is not None:
+                self._peer_closed(parser.close_rcvd)
+            case Opcode.PING | Opcode.PONG | Opcode.TEXT | Opcode.BINARY as opcode if frame.fin:
+                self._take_whole(0x80 | opcode, bytes(frame.data))
+            case _:
+                return self._take_fragment(frame)
+        return True
 
-    def _take_if_open(self, payload: bytes, *, binary: bool) -> None:
-        if self.is_open:
-            self._take(payload, binary=binary)
+    def _take_fragment(self, frame: Frame) -> bool:
+        fragments = self._fragments
+        if fragments is None:
+            fragments = self._fragments = Fragments(binary=frame.opcode is Opcode.BINARY)
+        try:
+            fragments.add(frame.data)
+        except UnicodeDecodeError:
+            return False
+        if frame.fin:
+            self._fragments = None
+            if self.is_open:
+                self._take(bytes(fragments.payload), binary=fragments.binary)
+        return True
+
+    # --- pausing --------------------------------------------------------------------------------------------------
 
     def pause_reading(self) -> None:
         """Give out no more messages for now."""
@@ -207,23 +280,43 @@ class Connection(asyncio.Protocol, ABC):
         """Give out messages again, at the earliest after the current callback."""
         if self._is_paused:
             self._is_paused = False
-            if self._held is None:
+            if self._unread is None:
                 self.read_on()
             else:
-                asyncio.get_running_loop().call_soon(self._release)
+                self._go_on_soon(self._unread)
 
-    def _release(self) -> None:
-        """Give out what was read before a pause, then read on."""
-        if self._parser is not None and self._held is not None and not self._is_paused:
-            self._pass_on(self._parser, self._held)
-            self.read_on()
+    def _keep_unread(self, data: bytes, frames: Sequence[Frame] = ()) -> None:
+        """Keep this for the end of the pause, or for the next turn."""
+        self._unread = _Unread(data, frames)
+        if not self._is_paused:
+            self._transport.pause_reading()
+            self._go_on_soon(self._unread)
+
+    def _go_on_soon(self, unread: _Unread) -> None:
+        if not unread.is_due:
+            unread.is_due = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Act on what waits, then read on."""
+        unread = self._unread
+        if unread is not None:
+            unread.is_due = False
+            if not self._is_paused and not self._transport.is_closing():
+                self._unread = None
+                self._read(unread.data, unread.frames)
+                self.read_on()
 
     def read_on(self) -> None:
         """Let the transport read, unless there is a reason not to."""
-        if not self._is_paused and not self._is_deaf and not self._transport.is_closing():
+        if not (self._is_paused or self._is_deaf or self._unread is not None or self._transport.is_closing()):
             self._transport.resume_reading()
 
     # --- writing --------------------------------------------------------------------------------------------------
+
+    def _write(self, data: bytes) -> None:
+        """Put bytes behind everything that was written before."""
+        self._transport.write(data)
 
     def pause_writing(self) -> None:
         """The transport's buffer is full; may come from inside a write."""
@@ -233,7 +326,7 @@ class Connection(asyncio.Protocol, ABC):
         """The transport's buffer has drained."""
         self._is_full = False
         if self._late_pong is not None and self.is_open:
-            self._transport.write(self._late_pong)
+            self._write(self._late_pong)
         self._late_pong = None
 
     def _send_pong(self, frame: bytes) -> None:
@@ -241,7 +334,7 @@ class Connection(asyncio.Protocol, ABC):
         if self._is_full:
             self._late_pong = frame
         else:
-            self._transport.write(frame)
+            self._write(frame)
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -257,33 +350,35 @@ class Connection(asyncio.Protocol, ABC):
             return
         reason = reason.encode()[:_LONGEST_REASON].decode(errors="ignore")
         self._end = (code, reason)
-        self.is_open = False
-        self._transport.write(close_frame(code, reason))
+        self._write(close_frame(code, reason))
+        self._shut()
         self._set_deadline(deadline_seconds)
-        self._held = None
-        if self._parser is not None and self._parser.close_expected():
-            self._hang_up()  # the peer's close was among what was held
-        elif self._is_paused:
-            self._is_paused = False
-            self._transport.resume_reading()
+        self.resume_reading()  # the peer's close may be among what was held back
 
-    def _peer_closed(self, parser: ServerProtocol) -> None:
+    def _shut(self) -> None:
+        """No message passes any more, in or out."""
+        self.is_open = False
+
+    def _peer_closed(self, received: Close) -> None:
         """Answer the peer's close, if it is not the answer to ours."""
-        received = parser.close_rcvd
-        if self.is_open and received is not None:
+        if self.is_open:
             self._end = (int(received.code), received.reason)
-            self._transport.write(b"".join(parser.data_to_send()))
+            self._write(close_frame(*self._end))
         self._hang_up()
         self._tell_end()
 
     def _fail(self, parser: ServerProtocol) -> None:
         """Say what was wrong with a frame; read no more."""
+        if parser.close_rcvd is not None:  # in the middle of a message, which is the peer's right
+            self._peer_closed(parser.close_rcvd)
+            return
         sent = parser.close_sent
         if self.is_open and sent is not None:
             code = int(sent.code)
             self._end = (code, _REASONS.get(code, sent.reason))
-            self._transport.write(close_frame(*self._end))
-        self.is_open, self._is_deaf = False, True
+            self._write(close_frame(*self._end))
+        self._shut()
+        self._is_deaf = True
         self._set_deadline(self._close_seconds)
         # Closing a socket that has unread bytes resets it, and the peer might never see why. Where TCP can be closed
         # in one direction the peer is left to finish; TLS reads to the end by itself.
@@ -295,7 +390,8 @@ class Connection(asyncio.Protocol, ABC):
 
     def _hang_up(self) -> None:
         """Close the transport once what was written is out."""
-        self.is_open, self._is_deaf = False, True
+        self._shut()
+        self._is_deaf = True
         self._set_deadline(self._close_seconds)
         self._transport.close()
 
@@ -306,12 +402,13 @@ class Connection(asyncio.Protocol, ABC):
     def _tell_end(self) -> None:
         if not self._end_is_told:
             self._end_is_told = True
-            self._held = None
+            self._unread = None
             self._ended(*(self._end or (1006, "")))
 
     def eof_received(self) -> None:
         """The peer sends no more: the transport closes when it has sent what it holds, or at the deadline."""
-        self.is_open, self._is_deaf = False, True
+        self._shut()
+        self._is_deaf = True
         self._set_deadline(self._close_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -319,22 +416,8 @@ class Connection(asyncio.Protocol, ABC):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.is_open, self._is_deaf = False, True
-        self._parser = None
+        self._shut()
+        self._is_deaf = True
+        self._parser = self._fragments = self._unread = None
         self._connections.discard(self)
         self._tell_end()
-
-
-def _frames(parser: ServerProtocol) -> list[Frame]:
-    return [event for event in parser.events_received() if isinstance(event, Frame)]
-
-
-def is_utf8(payload: bytes) -> bool:
-    """Tell whether bytes are UTF-8."""
-    if payload.isascii():
-        return True
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -15,36 +15,19 @@ from typing import Any, Final, final
 
 from uvicorn.config import Config
 from uvicorn.protocols.utils import ClientDisconnected
-from websockets.datastructures import Headers
-from websockets.exceptions import InvalidHandshake
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.extensions import Extension
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
-from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from openline.framing import WEBSOCKET
-from openline.wires.connection import LOGGER, Connection
+from openline.wires.connection import Connection
 
 Event = dict[str, Any]
 
 _UNREAD_MESSAGES: Final = 32
 _UNREAD_BYTES: Final = 65_536
-#: Small windows: a connection that compresses costs some 64 KiB with them, 300 KiB with zlib's own.
-_DEFLATE: Final = ServerPerMessageDeflateFactory(
-    server_max_window_bits=12, client_max_window_bits=12, compress_settings={"memLevel": 5}
-)
 _ping_numbers: Final = itertools.count(1)
-
-
-def negotiate_deflate(offers: list[bytes], message_bytes: int | None) -> tuple[bytes, ServerProtocol] | None:
-    """Agree on compression: give the answering header and a parser that decompresses; None where it is not wanted."""
-    parser = ServerProtocol(extensions=[_DEFLATE], state=State.OPEN, max_size=message_bytes, logger=LOGGER)
-    headers = Headers([("Sec-WebSocket-Extensions", offer.decode("latin-1")) for offer in offers])
-    try:
-        answer, parser.extensions = parser.process_extensions(headers)
-    except InvalidHandshake:
-        return None
-    return (answer.encode(), parser) if answer else None
 
 
 @final
@@ -56,11 +39,11 @@ class Conversation(Connection):
         connections: where the server counts its connections.
         events: where the app's `receive` takes from.
         config: uvicorn's, for the sizes and the keepalive.
-        parser: one that decompresses, where compression was agreed on.
+        deflate: what was agreed on about compression.
         close_seconds: how long any close may take.
     """
 
-    __slots__ = ("_awaited_pong", "_config", "_events", "_keepalive", "_unread_bytes", "_writable")
+    __slots__ = ("_awaited_pong", "_config", "_deflate", "_events", "_keepalive", "_unread_bytes", "_writable")
 
     def __init__(
         self,
@@ -69,11 +52,11 @@ class Conversation(Connection):
         *,
         events: asyncio.Queue[Event],
         config: Config,
-        parser: ServerProtocol | None,
+        deflate: PerMessageDeflate | None,
         close_seconds: float,
     ) -> None:
         super().__init__(transport, connections, message_bytes=config.ws_max_size, close_seconds=close_seconds)
-        self._parser = parser
+        self._deflate = deflate
         self._config = config
         self._events = events
         self._unread_bytes = 0
@@ -97,9 +80,9 @@ class Conversation(Connection):
             raise ClientDisconnected
         binary = not isinstance(message, str)
         payload = message.encode() if isinstance(message, str) else bytes(message)
-        if self._parser is not None and self._parser.extensions:  # agreed on at the handshake
+        if self._deflate is not None:
             frame = Frame(Opcode.BINARY if binary else Opcode.TEXT, payload)
-            self._transport.write(frame.serialize(mask=False, extensions=self._parser.extensions))
+            self._transport.write(frame.serialize(mask=False, extensions=[self._deflate]))
         else:
             self._transport.write(WEBSOCKET.wrap(payload, binary=binary))
 
@@ -113,6 +96,9 @@ class Conversation(Connection):
         if self._events.empty():
             self._unread_bytes = 0
             self.resume_reading()
+
+    def _extensions(self) -> list[Extension]:
+        return [] if self._deflate is None else [self._deflate]
 
     # --- what the client does -------------------------------------------------------------------------------------
 
@@ -130,6 +116,15 @@ class Conversation(Connection):
         self._unread_bytes += len(payload)
         if self._unread_bytes > _UNREAD_BYTES or self._events.qsize() >= _UNREAD_MESSAGES:
             self.pause_reading()
+
+    def _fail(self, parser: ServerProtocol) -> None:
+        """Say what was wrong, once the app has had its chance to answer what was right before it."""
+        if self._events.empty() or not self.is_open:
+            super()._fail(parser)
+        else:
+            self.pause_reading()
+            self._keep_unread(b"")
+            self._set_deadline(self._close_seconds)
 
     def _ended(self, code: int, reason: str) -> None:
         self._stop_keepalive()

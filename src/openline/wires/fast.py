@@ -8,12 +8,17 @@ socket lives on as a `FastWire` and its receiver.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, final
 
+from websockets.extensions import Extension
+
 from openline.framing import PING_FRAME, Encoding
-from openline.outbox import Receiver, Wire
-from openline.wires.connection import Connection, is_utf8
+from openline.outbox import Direct, Receiver, Wire
+from openline.wires.borrowed import borrow
+from openline.wires.connection import BINARY, COMPRESSED, TEXT, Connection
+from openline.wires.deflate import inflate, reading
+from openline.wires.message import is_utf8
 
 #: The key of the scope's extensions.
 DETACH: Final = "openline.detach"
@@ -29,11 +34,13 @@ class Detach(Protocol):
         subprotocol: str | None,
         message_bytes: int,
         close_seconds: float = 5.0,
+        *,
+        compression: bool = False,
     ) -> None:
         """Accept the handshake at once and hand the socket to a receiver.
 
         When the client has gone already nothing happens and no receiver is made. When the route raises later on, the
-        socket is closed with 1011. Messages are not compressed: one frame serves every client.
+        socket is closed with 1011.
 
         Args:
             open_receiver: makes the receiver of the wire; called once, before anything is received.
@@ -41,6 +48,8 @@ class Detach(Protocol):
             subprotocol: named in the answer; one the client offered.
             message_bytes: the largest message taken, fragments together; past it the socket is closed with 1009.
             close_seconds: for a close that the wire begins: an answer to the client's, or to a broken frame.
+            compression: compress messages for a client that offers it. Its wire has another encoding then, the one that
+                `framing.deflated` gives for the window agreed on: each message is compressed once for all clients.
 
         Raises:
             RuntimeError: the handshake was answered already.
@@ -72,15 +81,14 @@ class _Nobody:
 NOBODY: Final = _Nobody()
 
 
-@final
 class FastWire(Connection):
-    """A `Wire` straight on the transport.
+    """A `Wire` straight on the socket: what the kernel does not take at once goes to the transport.
 
     `closed` comes when the client has closed or has broken the protocol, or the connection is lost, with the code and
     reason of whoever began the close. A message that is not UTF-8 where it has to be closes the socket with 1007.
     """
 
-    __slots__ = ("_receiver", "encoding")
+    __slots__ = ("_receiver", "_socket", "direct", "encoding")
 
     name = "websocket"
 
@@ -96,15 +104,45 @@ class FastWire(Connection):
         super().__init__(transport, connections, message_bytes=message_bytes, close_seconds=close_seconds)
         self.encoding = encoding
         self._receiver: Receiver = NOBODY
+        self._socket = borrow(transport)
+        self.direct: Direct | None = self._socket
 
     def open(self, open_receiver: Callable[[Wire], Receiver]) -> None:
         """Make the receiver. The wire is the transport's protocol by now."""
         self._receiver = open_receiver(self)
 
-    def write(self, chunks: list[bytes]) -> None:
-        """Send these chunks in one write; nothing after `close`."""
-        if self.is_open:
-            self._transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+    def write(self, chunk: bytes, more: Sequence[bytes] = ()) -> None:
+        """Send these chunks in one go; nothing after `close`."""
+        if not self.is_open:
+            return
+        if more:
+            chunk = b"".join((chunk, *more))
+        direct = self.direct or self._direct_again()
+        if direct is not None:
+            try:
+                sent = direct.send(chunk)
+            except OSError:  # no room, or a broken connection: the transport finds out which
+                sent = 0
+            if sent == len(chunk):
+                return
+            chunk = chunk[sent:]
+        self._write(chunk)
+
+    def _direct_again(self) -> Direct | None:
+        if self._socket is not None and not self._transport.get_write_buffer_size():
+            self.direct = self._socket
+        return self.direct
+
+    def _write(self, data: bytes) -> None:
+        self._transport.write(data)
+        # What is sent past the transport would overtake what it holds.
+        self.direct = None
+
+    def _shut(self) -> None:
+        super()._shut()
+        if self._socket is not None:
+            self._socket.detach()
+            self._socket = self.direct = None
 
     def unsent_bytes(self) -> int:
         """How much of what was written the kernel has not taken yet."""
@@ -113,7 +151,7 @@ class FastWire(Connection):
     def ping(self) -> bool:
         """Send a ping frame, behind what was written."""
         if self.is_open:
-            self._transport.write(PING_FRAME)
+            self._write(PING_FRAME)
         return self.is_open
 
     def _ponged(self, payload: bytes) -> None:
@@ -142,3 +180,21 @@ class FastWire(Connection):
     def _ended(self, code: int, reason: str) -> None:
         receiver, self._receiver = self._receiver, NOBODY
         receiver.closed(code, reason)
+
+
+@final
+class DeflatedWire(FastWire):
+    """A `FastWire` whose client compresses, and is sent compressed frames.
+
+    What is received is decompressed message by message, with nothing kept in between.
+    """
+
+    __slots__ = ()
+
+    _ordinary = FastWire._ordinary | {TEXT | COMPRESSED, BINARY | COMPRESSED}
+
+    def _inflate(self, payload: bytes) -> bytes | None:
+        return inflate(payload, self._message_bytes)
+
+    def _extensions(self) -> list[Extension]:
+        return [reading()]

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from openline.framing import Encoding
 from openline.outbox import Receiver, Wire
-from openline.wires.connection import is_utf8
 from openline.wires.fast import NOBODY
+from openline.wires.message import is_utf8
 
 _JOINED_BYTES: Final = 65_536  #: several chunks go out as one message up to this
 _HIGH_BYTES: Final = 65_536  #: unsent; past it the receiver is asked to pause
@@ -75,6 +75,7 @@ class PlainWire:
     )
 
     name = "websocket"
+    direct = None
 
     def __init__(self, websocket: WebSocket, encoding: Encoding, message_bytes: int, close_seconds: float) -> None:
         self.encoding = encoding
@@ -113,11 +114,12 @@ class PlainWire:
 
     # --- for the outbox and the session ---------------------------------------------------------------------------
 
-    def write(self, chunks: list[bytes]) -> None:
+    def write(self, chunk: bytes, more: Sequence[bytes] = ()) -> None:
         """Queue these chunks; nothing after `close`."""
         if self.is_open:
-            self._queue.extend(chunks)
-            self._unsent_bytes += sum(map(len, chunks))
+            self._queue.append(chunk)
+            self._queue.extend(more)
+            self._unsent_bytes += len(chunk) + sum(map(len, more))
             self._writing.set()
             if self._unsent_bytes > _HIGH_BYTES and not self._is_full:
                 self._is_full = True

@@ -1,0 +1,105 @@
+"""The load generator, as Python sees it: `bench/load`, a program in C with a process of its own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final, Literal, final
+
+import msgspec
+
+from bench.running import ROOT, Failed, Server
+
+SOURCES: Final = ROOT / "bench" / "load"
+#: Past this a run is broken: every wait within has a limit of its own.
+LIMIT_SECONDS: Final = 600
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run of the generator measured. What was not asked for is zero."""
+
+    lines: int
+    open_seconds: float  #: until every line was open
+    open_us: float  #: the server's CPU for opening each line, in µs: handshake and first steps
+    kib: float  #: resident memory by which the server grew for each line
+    filled_bytes: int = 0  #: what the kernel held for the frozen line before the load
+    messages: int = 0
+    window: int = 0  #: messages in flight
+    deliveries: int = 0
+    missing: int = 0
+    seconds: float = 0  #: from the first message to the last delivery
+    per_second: float = 0  #: deliveries
+    p50_ms: float = 0
+    p99_ms: float = 0
+    cpu_us: float = 0  #: the server's CPU for each delivery, in µs
+    bytes: float = 0  #: on the wire for each delivery
+    server_share: float = 0  #: of one core
+    generator_share: float = 0  #: of one core; near 1 the generator is what is measured
+    held: bool = False  #: the frozen line was there to the end, and data waited for it
+
+
+@final
+class Generator:
+    """A built load generator.
+
+    Args:
+        folder: where the program is put.
+    Raises:
+        Failed: there is no C compiler, or it refused the sources.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if shutil.which("cc") is None:
+            raise Failed("there is no C compiler here: the load generator needs `cc`")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._program = folder / "load"
+        command = ["cc", "-O2", "-Wall", "-Wextra", "-o", str(self._program), *sorted(map(str, SOURCES.glob("*.c")))]
+        built = subprocess.run(command, capture_output=True, text=True, check=False)
+        if built.returncode:
+            raise Failed(f"the load generator does not build:\n{built.stderr}")
+
+    def run(
+        self,
+        server: Server,
+        *,
+        lines: int,
+        messages: int = 0,
+        window: int = 1,
+        extra: Literal["reading", "frozen"] | None = None,
+        stall_seconds: float = 10,
+        may_miss: bool = False,
+    ) -> Result:
+        """Open lines to a server and put a load on it.
+
+        Args:
+            server: running; the CPU and memory of all its processes count.
+            lines: connections, each with one subscription; the first publishes.
+            messages: to publish; none: the lines are opened, and that is all.
+            window: messages in flight.
+            extra: one more line, that reads but is not counted, or that never reads.
+            stall_seconds: when so long nothing has come, what is not there is missing.
+            may_miss: deliveries may be missing; the result says so.
+        Raises:
+            Failed: a line did not open, was closed or heard something else than was published; or deliveries
+                are missing.
+        """
+        peer = server.peer
+        words: list[object] = ["--port", server.port, "--path", peer.path, "--lines", lines, "--stall", stall_seconds]
+        words += ["--messages", messages, "--window", window, "--publish", peer.publish]
+        words += ["--ping", peer.ping, "--pong", peer.pong]
+        for say, hear in peer.steps:
+            words += ["--say", say, "--hear", hear]
+        for process in server.processes():
+            words += ["--process", process]
+        if extra is not None:
+            words += ["--extra", extra]
+        command = [str(self._program), *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+        if done.returncode not in (0, 1):
+            raise Failed(f"{peer.name}: {done.stderr.strip() or f'the generator ended with {done.returncode}'}")
+        result = msgspec.json.decode(done.stdout, type=Result)
+        if result.missing and not may_miss:
+            expected = result.deliveries + result.missing
+            raise Failed(f"{peer.name}: {result.missing:,} of {expected:,} deliveries are missing")
+        return result

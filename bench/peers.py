@@ -1,0 +1,128 @@
+"""Who is measured, and how each is run: one process on one port, as its own docs say for production.
+
+What each peer was given and why stands at the top of its file in `bench/servers` and `bench/node`. Everyone, the
+publisher too, is in one room; a message goes to all of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+#: What is measured, in this order: memory in new servers, the rest in servers that stay, the largest last.
+Measure = Literal["idle", "handshake", "delivery", "frozen", "many"]
+MEASURES: Final[tuple[Measure, ...]] = get_args(Measure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    """One way to do it."""
+
+    key: str  #: what `--only` calls it
+    name: str  #: in the tables
+    command: tuple[str, ...]  #: {port} is where it listens
+    path: str = "/ws"
+    steps: tuple[tuple[str, str], ...] = ()  #: after the handshake: what is said, and what has to be heard then
+    ping: str = ""  #: of its own protocol, a message or a line of one
+    pong: str = ""
+    publish: str = "%s"  #: the message that publishes a payload
+    measures: tuple[Measure, ...] = MEASURES
+    idle_lines: int = 10_000  #: how many connections its memory is measured with
+
+
+def _uvicorn(module: str) -> tuple[str, ...]:
+    """Uvicorn as `uvicorn[standard]` runs: uvloop, httptools, and its default protocol on websockets."""
+    options = ("--loop", "uvloop", "--http", "httptools", "--log-level", "warning", "--no-access-log")
+    return (sys.executable, "-m", "uvicorn", f"bench.servers.{module}:app", *options, "--port", "{port}")
+
+
+def _openline(*, key: str, name: str, channel: str, measures: tuple[Measure, ...], one_frame: bool = False) -> Peer:
+    """Openline's whole protocol, in JSON, on the fast wire.
+
+    Args:
+        one_frame: connect and subscribe come in one frame, as the SDKs send them.
+    """
+    connect = '{"id":1,"connect":{}}'
+    subscribe = f'{{"id":2,"subscribe":{{"channel":"{channel}"}}}}'
+    steps = ((connect, '"connect":{'), (subscribe, '"subscribe":{'))
+    options = ("--log-level", "warning", "--no-access-log", "--port", "{port}")
+    return Peer(
+        key=key,
+        name=name,
+        command=(sys.executable, "-m", "openline.cli", "run", "bench.servers.openline:app", *options),
+        path="/connection/websocket",
+        steps=((f"{connect}\n{subscribe}", '"subscribe":{'),) if one_frame else steps,
+        ping="{}",
+        pong="{}",
+        publish=f'{{"id":3,"publish":{{"channel":"{channel}","data":"%s"}}}}',
+        measures=measures,
+    )
+
+
+def _socket_io(
+    *, key: str, name: str, command: tuple[str, ...], measures: tuple[Measure, ...] = MEASURES, idle_lines: int = 10_000
+) -> Peer:
+    """Socket.IO's protocol: Engine.IO's opening and pings, the namespace's connect, events as JSON."""
+    return Peer(
+        key=key,
+        name=name,
+        command=command,
+        path="/socket.io/?EIO=4&transport=websocket",
+        steps=(("", '0{"sid"'), ("40", '40{"sid"')),
+        ping="2",
+        pong="3",
+        publish='42["say","%s"]',
+        measures=measures,
+        idle_lines=idle_lines,
+    )
+
+
+PEERS: Final = (
+    Peer(
+        key="uwebsockets",
+        name="uWebSockets (C++)",
+        command=(sys.executable, "-m", "bench.servers.uwebsockets", "{port}"),
+    ),
+    _openline(key="openline", name="Openline", channel="plain:a", measures=MEASURES),
+    _openline(
+        key="openline-history",
+        name="Openline, with history",
+        channel="kept:a",
+        measures=("idle", "handshake", "delivery", "many"),
+    ),
+    _openline(
+        key="openline-one-frame",
+        name="Openline, both commands in one frame",
+        channel="plain:a",
+        measures=("handshake",),
+        one_frame=True,
+    ),
+    Peer(key="ws", name="ws (Node)", command=("node", "bench/node/ws.mjs", "{port}")),
+    _socket_io(
+        key="socket.io",
+        name="Socket.IO (Node)",
+        command=("node", "bench/node/socket_io.mjs", "{port}"),
+    ),
+    Peer(
+        key="bare-accept",
+        name="FastAPI's bare accept",
+        command=_uvicorn("bare_accept"),
+        measures=("idle", "handshake"),
+        idle_lines=5_000,
+    ),
+    Peer(
+        key="connection-manager",
+        name="FastAPI's ConnectionManager",
+        command=_uvicorn("connection_manager"),
+        idle_lines=5_000,
+    ),
+    # Not among the many: a round of 10,000 would take it more than a minute.
+    _socket_io(
+        key="python-socketio",
+        name="python-socketio",
+        command=_uvicorn("python_socketio"),
+        measures=("idle", "handshake", "delivery", "frozen"),
+        idle_lines=2_000,
+    ),
+)

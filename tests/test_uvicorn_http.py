@@ -1,0 +1,145 @@
+"""The HTTP side under `openline run`: who does not send a whole request in time is let go. Real servers and sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from fastapi import FastAPI, Request, WebSocket
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from openline.uvicorn_http import HTTPProtocol, PromptRequests
+from tests.wires.client import TEXT, WAIT_SECONDS, Client, request
+from tests.wires.servers import Served, uvicorn_server
+
+
+class Hasty(PromptRequests):
+    """One that waits no longer than a test does."""
+
+    request_seconds = 0.2
+    request_bytes = 10_000
+
+
+class HastyH11(Hasty, H11Protocol):
+    """On the parser that is always there."""
+
+
+class HastyHttpTools(Hasty, HttpToolsProtocol):  # type: ignore[misc]  # mypy takes the first's base for the other parser
+    """On the parser that uvicorn prefers."""
+
+
+def echo() -> FastAPI:
+    """Give an app that answers over HTTP and over WebSocket."""
+    app = FastAPI()
+
+    @app.post("/length")
+    async def length(received: Request) -> int:
+        return len(await received.body())
+
+    @app.get("/slow")
+    async def slow() -> str:
+        await asyncio.sleep(0.5)  # longer than a request may take to come
+        return "slow"
+
+    @app.websocket("/ws")
+    async def talk(websocket: WebSocket) -> None:
+        await websocket.accept()
+        async for text in websocket.iter_text():
+            await websocket.send_text(text)
+
+    return app
+
+
+@pytest.fixture(params=[(HastyH11, "asyncio"), (HastyHttpTools, "uvloop")], ids=["h11", "httptools"])
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    """A server on each of uvicorn's own protocols, with the deadline before it."""
+    protocol, loop = request.param
+    with uvicorn_server(echo(), loop=loop, http=protocol) as running:
+        yield running
+
+
+@contextmanager
+def opened(served: Served, *data: bytes) -> Iterator[socket.socket]:
+    """Connect and send."""
+    with socket.create_connection(("127.0.0.1", served.port), WAIT_SECONDS) as connection:
+        for piece in data:
+            connection.sendall(piece)
+        yield connection
+
+
+def left(connection: socket.socket) -> bytes:
+    """Read to the end of a connection: in time, or the test fails."""
+    received = b""
+    try:
+        while data := connection.recv(65_536):
+            received += data
+    except ConnectionResetError:
+        pass
+    return received
+
+
+HEAD = b"POST /length HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"G", HEAD[:30], request("/ws")[:-2]], ids=["nothing", "a byte", "half", "upgrade"]
+)
+def test_who_sends_no_whole_request_is_closed(served: Served, data: bytes) -> None:
+    """Without a word: there is nothing to answer."""
+    with opened(served, data) as connection:
+        assert left(connection) == b""
+    assert served.call(lambda: list(served.server.server_state.connections)) == []
+
+
+def test_the_second_request_of_a_connection_has_the_same_time(served: Served) -> None:
+    """Else one whole request would buy a socket for ever."""
+    with opened(served, HEAD + b"hello") as connection:
+        answer = connection.recv(65_536)
+        while not answer.endswith(b"5"):
+            answer += connection.recv(65_536)
+        connection.sendall(HEAD[:30])
+        assert left(connection) == b""
+
+
+def test_a_head_without_an_end_is_closed(served: Served) -> None:
+    """Whatever the parser would put up with."""
+    endless = b"GET /slow HTTP/1.1\r\n" + b"X: " + b"y" * 20_000
+    with opened(served, endless) as connection:
+        assert b" 200 " not in left(connection)
+
+
+def test_a_request_that_is_being_answered_may_take_its_time(served: Served) -> None:
+    """The deadline is for what the client sends."""
+    with opened(served, b"GET /slow HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n") as connection:
+        assert left(connection).endswith(b'"slow"')
+
+
+def test_a_large_body_may_follow(served: Served) -> None:
+    """Only the head is bounded."""
+    head = b"POST /length HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n"
+    with opened(served, head, b"x" * 1_000_000) as connection:
+        assert left(connection).endswith(b"1000000")
+
+
+def test_a_websocket_lives_on(served: Served) -> None:
+    """It has other deadlines: this one ends with the handshake."""
+    with Client(served.port, "/ws") as client:
+        assert client.status == 101
+        client.send_text("one")
+        assert client.read_text() == "one"
+        with opened(served) as connection:
+            assert left(connection) == b""  # as long as a request may take to come
+        client.send_frame(TEXT, b"two")
+        assert client.read_text() == "two"
+
+
+def test_openline_run_has_the_deadlines_on_the_parser_uvicorn_would_take() -> None:
+    """Ten seconds, for 64 KiB at most."""
+    assert issubclass(HTTPProtocol, AutoHTTPProtocol)
+    assert issubclass(HTTPProtocol, PromptRequests)
+    assert (HTTPProtocol.request_seconds, HTTPProtocol.request_bytes) == (10, 65_536)

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from fastapi import APIRouter, WebSocket
@@ -133,7 +133,7 @@ async def _hold(
     app = scope.get("app")
     # A dependency that a test overrides may read what the declared one does not.
     keep_handshake = keep_handshake or bool(getattr(app, "dependency_overrides", None))
-    handshake = Handshake.of(scope) if keep_handshake else Handshake.bare(app)
+    handshake = Handshake.of(scope) if keep_handshake else _bare(app)
     native_heartbeat = websocket.query_params.get("cf_ws_frame_ping_pong") == "true"
     await _close_dependencies(websocket)
 
@@ -161,6 +161,12 @@ async def _hold(
         message_bytes=limits.message_bytes,
         close_seconds=limits.close_seconds,
     )
+
+
+@lru_cache(maxsize=1)
+def _bare(app: Any) -> Handshake:
+    """Give the one handshake that serves all connections of an app none of whose handlers reads it."""
+    return Handshake.bare(app)
 
 
 async def _refuse(websocket: WebSocket, status: int, cause: str) -> None:

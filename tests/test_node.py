@@ -233,3 +233,27 @@ async def test_a_node_runs_again_after_a_loop_that_was_killed() -> None:
     async with node.running():
         assert not node.sessions
         assert node.topic("ghost") is None
+
+
+def test_a_session_whose_loop_was_killed_is_sent_nothing() -> None:
+    """The app may have kept it: its descriptor was closed with the loop, and its number may be another connection's."""
+    killed = asyncio.new_event_loop()
+    opening = running(PLAIN)
+    engine = killed.run_until_complete(opening.__aenter__())
+    wire, session = engine.client("a")
+    killed.run_until_complete(engine.settle())
+    written = len(wire.chunks)
+    killed.close()
+    with pytest.raises(HubNotStarted, match="event loop was closed"):
+        session.send("too late")
+    with pytest.raises(HubNotStarted, match="event loop was closed"):
+        session.disconnect()
+
+    async def again() -> None:
+        async with engine.node.running():
+            assert not session.send("too late")
+            session.disconnect()
+
+    asyncio.run(again())
+    assert len(wire.chunks) == written
+    assert wire.close_code is None

@@ -90,6 +90,7 @@ def test_room_comes_back_when_the_wire_has_sent() -> None:
 def test_after_a_refusal_everything_is_refused() -> None:
     """A stream with a hole is worth nothing: what would fit again is not taken either."""
     wire = RecordingWire()
+    wire.keeps_unread = True
     box = outbox(wire, 100)
     assert box.offer(b"x" * 90)
     assert not box.offer(b"x" * 20)
@@ -99,9 +100,35 @@ def test_after_a_refusal_everything_is_refused() -> None:
 def test_one_chunk_beyond_the_bound_is_taken_alone() -> None:
     """A single large message, bounded where it was made, is no reason to close a client that reads."""
     wire = RecordingWire()
+    wire.keeps_unread = True
     box = outbox(wire, 100)
     assert box.offer(b"x" * 500)
     assert not box.offer(b"x")
+
+
+def test_nobody_is_too_slow_for_one_turn() -> None:
+    """More than the bound in one turn leaves early, as far as the wire takes it; order is kept."""
+    wire = RecordingWire()
+    box = outbox(wire, 100)
+    chunks = [b"%d" % number * 40 for number in range(8)]
+    assert all(box.offer(chunk) for chunk in chunks)
+    box.flush()
+    assert wire.chunks == chunks
+
+
+@pytest.mark.parametrize("droppable", [None, Droppable("a", 1)])
+def test_a_wire_that_is_full_after_an_early_flush_is_sent_the_rest_later(droppable: Droppable | None) -> None:
+    """What did not fit waits behind the pause, and nothing waits where nobody would look for it."""
+    wire, owner = RecordingWire(), Owner()
+    box = outbox(wire, 1000, owner)
+    wire.on_write = box.pause
+    assert box.offer(b"1" * 900)
+    assert box.offer(b"2" * 200, droppable)
+    wire.on_write = lambda: None
+    box.resume()
+    box.flush()
+    assert wire.chunks == [b"1" * 900, b"2" * 200]
+    assert owner.dropped == 0
 
 
 def test_while_paused_chunks_stay_and_count() -> None:
@@ -241,14 +268,16 @@ def test_a_client_that_keeps_up_is_given_everything() -> None:
 def test_what_fits_neither_here_nor_in_the_wire_leaves_later() -> None:
     """A wire that holds much without having said that it is full: what was offered is flushed in this turn too."""
     wire, owner = RecordingWire(), Owner()
-    wire.unread_bytes = 90
+    wire.keeps_unread = True
     box = outbox(wire, 100, owner)
+    assert box.offer(b"0" * 90)
+    box.flush()
     assert box.offer(b"1" * 50, Droppable("a", 1, b"1" * 50))
-    assert (owner.dropped, owner.flagged) == (1, 1)
+    assert (owner.dropped, owner.flagged) == (1, 2)
     wire.unread_bytes = 0
     assert box.offer(b"2" * 50, Droppable("a", 1, b"2" * 50))
     box.flush()
-    assert wire.chunks == [b"2" * 50]
+    assert wire.chunks == [b"0" * 90, b"2" * 50]
     assert box.offer(b"3")
     assert not box.is_paused
 

@@ -280,6 +280,7 @@ def test_a_full_outbox_inside_the_loop_ends_only_its_owner() -> None:
     """Who is too slow is closed after the loop with 3008; the others get their bytes."""
     topic = Topic("a", PLAIN)
     slow, others = Listener("slow"), [Listener(str(number)) for number in range(2)]
+    slow.wire.keeps_unread = True
     slow.outbox = Outbox(slow.wire, 10, slow)
     slow.outbox.offer(b"x" * 10)
     join(topic, slow)

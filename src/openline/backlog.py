@@ -27,9 +27,10 @@ class Backlog:
 
     Attributes:
         size_bytes: of all that waits.
+        droppable_bytes: of what may be dropped.
     """
 
-    __slots__ = ("_chunks", "_droppable", "_newest", "_next", "size_bytes")
+    __slots__ = ("_chunks", "_droppable", "_newest", "_next", "droppable_bytes", "size_bytes")
 
     def __init__(self) -> None:
         # Ordered dictionaries, because things are taken out at the front: a plain one passes over every gap again.
@@ -38,6 +39,7 @@ class Backlog:
         self._newest: dict[str, int] = {}  # of the channels of which only the newest may wait
         self._next = 0
         self.size_bytes = 0
+        self.droppable_bytes = 0
 
     def __bool__(self) -> bool:
         return bool(self._chunks)
@@ -50,6 +52,7 @@ class Backlog:
         self.size_bytes += len(chunk)
         if droppable is not None:
             self._droppable[number] = droppable
+            self.droppable_bytes += len(chunk)
             if droppable.newest:
                 self._newest[droppable.channel] = number
 
@@ -80,10 +83,12 @@ class Backlog:
         return dropped
 
     def _remove(self, number: int) -> int:
-        self.size_bytes -= len(self._chunks.pop(number))
+        size = len(self._chunks.pop(number))
+        self.size_bytes -= size
         droppable = self._droppable.pop(number, None)
         if droppable is None:
             return 0
+        self.droppable_bytes -= size
         if droppable.newest:
             del self._newest[droppable.channel]
         return droppable.publications

@@ -26,6 +26,7 @@ from openline.counters import Counters
 from openline.errors import BrokerUnavailable, Disconnect, HubNotStarted, PayloadTooBig
 from openline.inbox import finish
 from openline.interest import Interest
+from openline.life import State
 from openline.notices import Notices
 from openline.options import ChannelOptions, Heartbeat, Limits
 from openline.presence.base import Presence
@@ -109,6 +110,10 @@ class Node:
 
     def _reset(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin anew: whatever a loop that was killed left behind is gone with it."""
+        for session in self._sessions.values():
+            # The app may have kept it. Its loop closed the descriptor, whose number may be another connection's by now.
+            session.life = State.ENDED
+            session.outbox.drop()
         self._loop = loop
         self._thread = threading.get_ident()
         self._turn = Turn(loop)
@@ -141,8 +146,14 @@ class Node:
             task.cancel()
 
     def in_loop(self, call: Callable[[], Result]) -> Result:
-        """Call in the event loop's thread; from another, such as that of a plain handler, wait for the result."""
+        """Call in the event loop's thread; from another, such as that of a plain handler, wait for the result.
+
+        Raises:
+            HubNotStarted: the loop was closed while the node ran in it.
+        """
         loop = self._loop
+        if loop is not None and loop.is_closed():
+            raise _not_started("a session was reached whose event loop was closed")
         if loop is None or threading.get_ident() == self._thread:
             return call()
         done: concurrent.futures.Future[Result] = concurrent.futures.Future()

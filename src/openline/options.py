@@ -19,7 +19,8 @@ Recovery = Literal["stream", "cache", "asked"]
 
 #: What becomes of a client that does not keep up with a channel, once more waits for it than `Limits.outbox_bytes`.
 #: "disconnect": it is closed with 3008 and resumes; "drop_oldest": publications of this channel that wait for it give
-#: way to newer ones; "latest_only": while it is behind at all, one publication waits for it, always the newest.
+#: way to newer ones; "latest_only": while it is behind at all, one publication waits for it, always the newest (beside
+#: what the turn brought in which it fell behind).
 Slow = Literal["disconnect", "drop_oldest", "latest_only"]
 
 #: No payload may nest deeper, whatever the limit says: Pydantic reads 200 levels, and Python's stack ends soon after.

@@ -2,9 +2,12 @@
 
 Invariants of this file:
 
-1. Only the outbox writes to a wire, and only in `flush`.
-2. Nothing is written the moment it is offered: the node flushes every dirty outbox once, at the end of the turn.
-   So replies and pushes of one turn leave in one write, in the order in which they were offered.
+1. Nothing is written the moment it is offered: `flush_all` flushes every dirty outbox at the end of the turn. So
+   replies and pushes of one turn leave in one write, in the order in which they were offered. There are two
+   exceptions: one that is full before the turn ends is flushed early, so that nobody is too slow for what one turn
+   brings; and a session that ends flushes what it has.
+2. An outbox is in one of three states. Keeping up: `first` and `rest` hold this turn's chunks. Behind: a `Backlog`
+   holds everything, and `first` is None. Refusing: nothing is taken, and the session is about to end.
 3. `offer` never waits. What does not fit is refused, and the outbox stays refusing: a stream with a hole in it is
    worth nothing to a client that counts on order. Only what its channel declared to be droppable gives way before that.
 4. The bound covers what waits here and what the wire below has not sent yet.
@@ -44,7 +47,10 @@ class Wire(Protocol):
 
     @property
     def direct(self) -> Direct | None:
-        """What sends a chunk at once; None where there is no such thing, or something written before has not left."""
+        """What sends a chunk at once; None where there is no such thing, or something written before has not left.
+
+        To be used within the call that asked for it.
+        """
 
     def write(self, chunk: bytes, more: Sequence[bytes] = ()) -> None:
         """Send these chunks in order, after everything written before. The sequence is only lent."""
@@ -118,7 +124,7 @@ class Outbox:
     that it is full, and until all that waited has gone, everything goes through a `Backlog`.
 
     Args:
-        wire: where they go.
+        wire: where they go; one that holds nothing yet.
         limit_bytes: the bound; see `offer`.
         owner: is told when the outbox turns from empty to waiting, so that the node flushes it.
 
@@ -148,7 +154,7 @@ class Outbox:
         self._owner = owner
         self._backlog: Backlog | None = None
         self.encoding = wire.encoding
-        self.room_bytes = 0
+        self.room_bytes = limit_bytes
         self.first: bytes | None = None
         self.rest: list[bytes] | None = None
         self.is_paused = False
@@ -183,14 +189,15 @@ class Outbox:
         """Measure what really waits, then take or refuse."""
         if self.refusing:
             return False
-        if self._backlog is not None:
-            return self._keep(self._backlog, chunk, droppable)
-        if droppable is not None and not self._fits(chunk):
-            self.flush()  # what the client takes at once need not be dropped
-        if self._fits(chunk):
+        if self._backlog is None and not self._fits(chunk):
+            self.flush()  # early: what the client takes at once does not wait
+        # The flush may have paused the wire, and then there is a backlog now.
+        if self._backlog is None and self._fits(chunk):
             self.room_bytes = max(0, self._limit_bytes - self.waiting_bytes() - len(chunk))
             self._put(chunk)
             return True
+        if self._backlog is not None:
+            return self._keep(self._backlog, chunk, droppable)
         if droppable is None:
             return self._refuse()
         self._owner.dirty()
@@ -200,6 +207,11 @@ class Outbox:
         waiting = self.waiting_bytes()
         return not waiting or waiting + len(chunk) <= self._limit_bytes
 
+    def _could_fit(self, backlog: Backlog, chunk: bytes) -> bool:
+        """Tell whether a chunk would fit with all dropped that may be: else nothing need be dropped for it."""
+        firm_bytes = self.waiting_bytes() - backlog.droppable_bytes
+        return not firm_bytes or firm_bytes + len(chunk) <= self._limit_bytes
+
     def _keep(self, backlog: Backlog, chunk: bytes, droppable: Droppable | None) -> bool:
         """Put a chunk behind what waits, and drop what may be dropped in favour of it."""
         skipped = 0
@@ -207,7 +219,7 @@ class Outbox:
             chunk = droppable.newest
             skipped = backlog.drop_newest(droppable.channel) + droppable.publications - 1
             droppable = droppable._replace(publications=1)
-        if not self._fits(chunk):
+        if not self._fits(chunk) and (droppable is None or self._could_fit(backlog, chunk)):
             skipped += backlog.drop_oldest(self.waiting_bytes() + len(chunk) - self._limit_bytes)
         fits = self._fits(chunk)
         if fits:
@@ -222,6 +234,11 @@ class Outbox:
         self.refusing = True
         self.room_bytes = -1
         return False
+
+    def _forget(self) -> None:
+        self.first = self.rest = None
+        self._backlog = None
+        self._refuse()
 
     # --- out ------------------------------------------------------------------------------------------------------
 
@@ -243,14 +260,14 @@ class Outbox:
                     self.wire.write(first, rest)
         except Exception:  # noqa: BLE001  # one broken wire must not keep the others from theirs
             _log.exception("a wire failed to write; its session ends at the next message")
-            self._refuse()
+            self._forget()
 
     def _drain(self, backlog: Backlog) -> None:
         """Write what waited, piece by piece: what the wire has is no longer to be dropped."""
         while backlog and not self.is_paused:
             first, *rest = backlog.take()
             self.wire.write(first, rest)
-        if not backlog and not self.is_paused and not self.refusing:
+        if not backlog and not self.is_paused:
             self._backlog = None
             self.room_bytes = 0
 
@@ -300,10 +317,8 @@ class Outbox:
 
     def drop(self) -> None:
         """Forget what waits and refuse from now on: the client will be closed and come back for it."""
-        self.first = self.rest = None
-        self._backlog = None
+        self._forget()
         self._owner = _NOBODY
-        self._refuse()
 
 
 def flush_all(outboxes: Iterable[Outbox]) -> None:

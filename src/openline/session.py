@@ -206,7 +206,8 @@ class Session:
     def disconnect(self, code: DisconnectCode | int = codes.CLOSED_FORCED, reason: str | None = None) -> None:
         """Close the connection. By default the client stays away; `codes.CLOSED_FORCE_RECONNECT` has it come back.
 
-        What it was sent goes out first; what was published in this same turn may not.
+        What it was sent goes out first, save what waits for a client that is behind with reading, and what was
+        published in this same turn.
 
         Raises:
             DeclarationError: the code or reason is not one a client can be sent.
@@ -406,7 +407,7 @@ class Session:
     # --- the end --------------------------------------------------------------------------------------------------
 
     def end(self, code: DisconnectCode) -> None:
-        """Close the connection: what was queued goes out first, unless the client was too slow for it."""
+        """Close the connection: what was queued goes out first, unless the client is behind with reading."""
         if self.life is State.ENDED:
             return
         self._conductor.counters.disconnects += 1

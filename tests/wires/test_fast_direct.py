@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from openline.outbox import Direct
 from openline.wires.borrowed import BorrowedSocket
-from tests.wires.client import PING, TEXT, Frame
+from openline.wires.fast import DETACH
+from tests.wires.client import PING, TEXT, Client, Frame
 from tests.wires.lines import TOO_MUCH, Line
-from tests.wires.receivers import TEXT_FRAMES
+from tests.wires.receivers import TEXT_FRAMES, Recorder
+from tests.wires.servers import uvicorn_server
 
 
 def framed(word: bytes) -> bytes:
@@ -22,6 +26,8 @@ def direct(line: Line) -> Direct | None:
 def test_an_idle_wire_can_be_sent_to_directly(line: Line) -> None:
     """And what is written after that comes after it."""
     with line.client() as client:
+        line.write(framed(b"zero"))
+        assert client.read_text() == "zero"
         first, second = framed(b"first"), framed(b"second")
 
         def send() -> None:
@@ -32,6 +38,19 @@ def test_an_idle_wire_can_be_sent_to_directly(line: Line) -> None:
 
         line.served.call(send)
         assert [client.read_text(), client.read_text()] == ["first", "second"]
+
+
+def test_nothing_overtakes_the_answer_to_the_handshake(loop: str) -> None:
+    """Uvloop may still hold the 101 when a client that did not wait for it is answered."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["extensions"][DETACH](recorder.open, TEXT_FRAMES, None, 1000)
+
+    recorder = Recorder()
+    recorder.on_open = lambda wire: wire.write(framed(b"at once"))
+    with uvicorn_server(app, loop=loop) as served, Client(served.port) as client:
+        assert client.status == 101
+        assert client.read_text() == "at once"
 
 
 def test_what_follows_a_control_frame_in_the_same_turn_stays_behind_it(line: Line) -> None:
@@ -76,6 +95,7 @@ def test_after_the_end_there_is_no_way_to_the_socket(line: Line) -> None:
 def test_a_lost_connection_is_never_sent_to(line: Line) -> None:
     """When the client vanishes the descriptor is given back before the transport closes it."""
     with line.client() as client:
+        line.write(framed(b"first"))
         way = direct(line)
         assert isinstance(way, BorrowedSocket)
         assert way.fileno() >= 0

@@ -333,7 +333,7 @@ class Connection(asyncio.Protocol, ABC):
         """Answer a ping. A peer that sends pings and reads nothing gets one answer, when it reads again."""
         if self._is_full:
             self._late_pong = frame
-        else:
+        elif not self._transport.is_closing():  # each write to one that was reset is a line in asyncio's log
             self._write(frame)
 
     # --- the end --------------------------------------------------------------------------------------------------

@@ -105,7 +105,8 @@ class FastWire(Connection):
         self.encoding = encoding
         self._receiver: Receiver = NOBODY
         self._socket = borrow(transport)
-        self.direct: Direct | None = self._socket
+        #: Not yet: the transport may hold the answer to the handshake.
+        self.direct: Direct | None = None
 
     def open(self, open_receiver: Callable[[Wire], Receiver]) -> None:
         """Make the receiver. The wire is the transport's protocol by now."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +18,9 @@ import msgspec
 
 from bench import report
 from bench.generator import Generator
-from bench.measures import Bench, Size
-from bench.peers import MEASURES, PEERS, Measure, Peer
+from bench.history import exported
+from bench.measures import Bench, Rounds, Size
+from bench.peers import MEASURES, PEERS, Measure, Peer, at
 from bench.running import ROOT, Failed
 
 #: What a server or the generator has open beside its lines.
@@ -31,17 +33,35 @@ def main() -> None:
     peers, measures = _chosen(options.only)
     size = _size(options)
     raw: dict[str, Any] = {"options": vars(options) | {"json": None}, "size": size._asdict()}
+    compared: list[tuple[Measure, str, Rounds]] = []
     try:
-        with Bench(Generator(ROOT / ".bench"), peers, size) as bench:
+        with (
+            _and_before(peers, options.against) as all_peers,
+            Bench(Generator(ROOT / ".bench"), all_peers, size) as bench,
+        ):
             print(report.conditions(size.rounds), flush=True)
             for measure in measures:
                 for name, found, table in _measured(bench, measure):
                     raw[name] = msgspec.to_builtins(found)
                     print(f"\n{table}", flush=True)
+                    if measure not in {"frozen", "memory"}:
+                        compared.append((measure, name, found))
+            if options.against:
+                print(f"\n{report.against(options.against, compared)}")
     except Failed as error:
         sys.exit(f"bench: {error}")
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(raw)))
+
+
+@contextmanager
+def _and_before(peers: Sequence[Peer], ref: str) -> Iterator[Sequence[Peer]]:
+    """Give the peers, and behind each that runs Openline the one that runs it as of a commit."""
+    if not ref:
+        yield peers
+        return
+    with exported(ref) as sources:
+        yield [one for peer in peers for one in ([peer, at(peer, ref, sources)] if peer.sources else [peer])]
 
 
 def _measured(bench: Bench, measure: Measure) -> list[tuple[str, Any, str]]:
@@ -50,6 +70,13 @@ def _measured(bench: Bench, measure: Measure) -> list[tuple[str, Any, str]]:
         case "idle":
             found = bench.idle()
             return [(measure, found, report.idle(found))] if found else []
+        case "memory":
+            kept = bench.memory()
+            return [(measure, kept, report.memory(kept))] if kept else []
+        case "commands":
+            loads = {"one session": (1, 16), "many sessions": (bench.size.lines, 1)}
+            answered = {name: bench.commands(*load) for name, load in loads.items()}
+            return [(f"{measure}, {name}", one, report.commands(one)) for name, one in answered.items() if one]
         case "handshake":
             found = bench.handshake()
             return [(measure, found, report.handshake(found))] if found else []
@@ -68,6 +95,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lines", type=int, help="subscribers (1000); where they are many, ten times as many")
     words = ", ".join([*(peer.key for peer in PEERS), *MEASURES])
     parser.add_argument("--only", default="", help=f"some of, with commas between them: {words}")
+    parser.add_argument("--against", default="", metavar="REF", help="measure Openline as of a git commit too")
     parser.add_argument("--quick", action="store_true", help="a look at whether all of it runs: its figures say little")
     parser.add_argument("--json", type=Path, help="the file to write every single result to")
     return parser.parse_args()

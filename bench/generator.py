@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, final
 
@@ -24,9 +26,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     open_us: float  #: the server's CPU for opening each line, in µs: handshake and first steps
     kib: float  #: resident memory by which the server grew for each line
     filled_bytes: int = 0  #: what the kernel held for the frozen line before the load
-    messages: int = 0
-    window: int = 0  #: messages in flight
-    deliveries: int = 0
+    messages: int = 0  #: or commands, of each line
+    window: int = 0  #: messages in flight, or commands of each line
+    deliveries: int = 0  #: or answers
     missing: int = 0
     seconds: float = 0  #: from the first message to the last delivery
     per_second: float = 0  #: deliveries
@@ -72,6 +74,8 @@ class Generator:
     ) -> Result:
         """Open lines to a server and put a load on it.
 
+        Of a peer that is asked, each line sends so many commands, and has so many of them in flight.
+
         Args:
             server: running; the CPU and memory of all its processes count.
             lines: connections, each with one subscription; the first publishes.
@@ -84,22 +88,49 @@ class Generator:
             Failed: a line did not open, was closed or heard something else than was published; or deliveries
                 are missing.
         """
+        words: list[object] = ["--stall", stall_seconds, "--messages", messages, "--window", window]
+        if extra is not None:
+            words += ["--extra", extra]
+        command = self._command(server, lines, *words)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+        if done.returncode not in (0, 1):
+            raise _failure(server, done.stderr, done.returncode)
+        result = msgspec.json.decode(done.stdout, type=Result)
+        if result.missing and not may_miss:
+            expected = result.deliveries + result.missing
+            raise Failed(f"{server.peer.name}: {result.missing:,} of {expected:,} deliveries are missing")
+        return result
+
+    @contextmanager
+    def holding(self, server: Server, *, lines: int) -> Iterator[Result]:
+        """Open lines to a server and keep them open until the block ends.
+
+        Raises:
+            Failed: a line did not open, or was closed.
+        """
+        command = self._command(server, lines, "--hold")
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+            assert process.stdout is not None
+            told = process.stdout.readline()
+            if told.endswith("\n"):
+                yield msgspec.json.decode(told, type=Result)
+            _, error = process.communicate(timeout=LIMIT_SECONDS)
+            if process.returncode:
+                raise _failure(server, error, process.returncode)
+
+    def _command(self, server: Server, lines: int, *more: object) -> list[str]:
+        """Say how to run the program: what the peer is like, and what else there is."""
         peer = server.peer
-        words: list[object] = ["--port", server.port, "--path", peer.path, "--lines", lines, "--stall", stall_seconds]
-        words += ["--messages", messages, "--window", window, "--publish", peer.publish]
+        words: list[object] = ["--port", server.port, "--path", peer.path, "--lines", lines]
+        words += ["--publish", peer.publish, "--ask", peer.ask, "--answer", peer.answer]
         words += ["--ping", peer.ping, "--pong", peer.pong]
         for say, hear in peer.steps:
             words += ["--say", say, "--hear", hear]
         for process in server.processes():
             words += ["--process", process]
-        if extra is not None:
-            words += ["--extra", extra]
-        command = [str(self._program), *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
-        if done.returncode not in (0, 1):
-            raise Failed(f"{peer.name}: {done.stderr.strip() or f'the generator ended with {done.returncode}'}")
-        result = msgspec.json.decode(done.stdout, type=Result)
-        if result.missing and not may_miss:
-            expected = result.deliveries + result.missing
-            raise Failed(f"{peer.name}: {result.missing:,} of {expected:,} deliveries are missing")
-        return result
+        return [str(self._program), *map(str, [*words, *more])]
+
+
+def _failure(server: Server, told: str, code: int) -> Failed:
+    return Failed(f"{server.peer.name}: {told.strip() or f'the generator ended with {code}'}")

@@ -38,6 +38,14 @@ class Size(NamedTuple):
     seconds: float  #: about how long the load lasts in a round
 
 
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server keeps for each of so many idle connections."""
+
+    lines: int
+    bytes: dict[str, float]  #: counted, by the source file that asked for them
+    kib: float  #: by which the resident memory of a server grew that did not count
+
+
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """One round with an additional client that reads, and one with such a client that is frozen."""
 
@@ -53,12 +61,15 @@ class Bench:
         generator: built.
         peers: in the order of the tables.
         size: how much.
+
+    Attributes:
+        size: how much is measured.
     """
 
     def __init__(self, generator: Generator, peers: Sequence[Peer], size: Size) -> None:
         self._generator = generator
         self._peers = peers
-        self._size = size
+        self.size = size
         self._stack = ExitStack()
         self._servers: dict[str, Server] = {}
         self._costs: dict[tuple[str, int], float] = {}
@@ -79,24 +90,46 @@ class Bench:
         """
         found: Rounds = {}
         for peer, _ in self._turns("idle"):
-            with serving(peer) as server:
+            found.setdefault(peer.key, []).append(self._idle(peer))
+        return found
+
+    def _idle(self, peer: Peer) -> Result:
+        with serving(peer) as server:
+            self._warm(server)
+            return self._generator.run(server, lines=min(peer.idle_lines, self.size.idle_lines))
+
+    def memory(self) -> dict[str, Kept]:
+        """What that is made of: the bytes that each source file keeps. Counted, so once is enough."""
+        found: dict[str, Kept] = {}
+        for peer, _ in self._turns("memory"):
+            with serving(peer, traced=True) as server:
                 self._warm(server)
-                lines = min(peer.idle_lines, self._size.idle_lines)
-                found.setdefault(peer.key, []).append(self._generator.run(server, lines=lines))
+                before = server.account()
+                with self._generator.holding(server, lines=min(peer.idle_lines, self.size.idle_lines)) as result:
+                    after = server.account()
+            lines = result.lines
+            kept = {file: (after.get(file, 0) - before.get(file, 0)) / lines for file in before | after}
+            found[peer.key] = Kept(lines=lines, bytes=kept, kib=self._idle(peer).kib)
         return found
 
     def handshake(self) -> Rounds:
         """What opening a connection costs: the handshake, and what has to be said until it is subscribed."""
         found: Rounds = {}
         for peer, _ in self._turns("handshake"):
-            result = self._generator.run(self._server(peer), lines=self._size.handshakes)
+            result = self._generator.run(self._server(peer), lines=self.size.handshakes)
             found.setdefault(peer.key, []).append(result)
         return found
 
     def delivery(self, measure: Literal["delivery", "many"], window: int) -> Rounds:
         """What a delivery costs, to the usual number of subscribers or to many, with so many messages in flight."""
+        return self._load(measure, self.size.many_lines if measure == "many" else self.size.lines, window)
+
+    def commands(self, lines: int, window: int) -> Rounds:
+        """What answering a command costs, with so many of each line in flight."""
+        return self._load("commands", lines, window)
+
+    def _load(self, measure: Measure, lines: int, window: int) -> Rounds:
         found: Rounds = {}
-        lines = self._size.many_lines if measure == "many" else self._size.lines
         for peer, _ in self._turns(measure):
             server = self._server(peer)
             messages = self._messages(server, lines, window)
@@ -121,7 +154,7 @@ class Bench:
 
     def _beside(self, server: Server, extra: Literal["reading", "frozen"]) -> Result:
         """Deliver to the usual lines, with one more beside them."""
-        lines, stand = self._size.lines, extra == "frozen"
+        lines, stand = self.size.lines, extra == "frozen"
         messages = self._messages(server, lines, 1)
         result = self._generator.run(
             server, lines=lines, messages=messages, extra=extra, stall_seconds=STANDSTILL_SECONDS, may_miss=stand
@@ -135,7 +168,7 @@ class Bench:
     def _turns(self, measure: Measure) -> Iterator[tuple[Peer, int]]:
         """Every peer once a round, with the number of the round; who begins changes."""
         peers = [peer for peer in self._peers if measure in peer.measures]
-        rounds = self._size.frozen_rounds if measure == "frozen" else self._size.rounds
+        rounds = {"frozen": self.size.frozen_rounds, "memory": 1}.get(measure, self.size.rounds)
         for number in range(rounds):
             for place in range(len(peers)):
                 peer = peers[(place + number) % len(peers)]
@@ -151,13 +184,13 @@ class Bench:
 
     def _warm(self, server: Server) -> None:
         """Let a server do all of it once before it is measured, for its compiler, its caches and its buffers."""
-        delivers = "delivery" in server.peer.measures
-        self._generator.run(server, lines=WARM_LINES, messages=WARM_MESSAGES if delivers else 0)
+        loaded = {"delivery", "commands"} & {*server.peer.measures}
+        self._generator.run(server, lines=WARM_LINES, messages=WARM_MESSAGES if loaded else 0)
 
     def _messages(self, server: Server, lines: int, window: int) -> int:
         """How many messages make a round as long as it shall be: the faster the peer, the more."""
         key = (server.peer.key, window)
         if key not in self._costs:
-            short = self._generator.run(server, lines=WARM_LINES, messages=WARM_MESSAGES, window=window)
+            short = self._generator.run(server, lines=min(lines, WARM_LINES), messages=WARM_MESSAGES, window=window)
             self._costs[key] = short.cpu_us
-        return max(round(self._size.seconds * 1e6 / (lines * self._costs[key])), 4 * window, 16)
+        return max(round(self.size.seconds * 1e6 / (lines * self._costs[key])), 4 * window, 16)

@@ -1,18 +1,25 @@
 """Who is measured, and how each is run: one process on one port, as its own docs say for production.
 
 What each peer was given and why stands at the top of its file in `bench/servers` and `bench/node`. Everyone, the
-publisher too, is in one room; a message goes to all of them.
+publisher too, is in one room; a message goes to all of them. Those that are asked answer each command with one message.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, Literal, get_args
 
 #: What is measured, in this order: memory in new servers, the rest in servers that stay, the largest last.
-Measure = Literal["idle", "handshake", "delivery", "frozen", "many"]
+Measure = Literal["idle", "memory", "handshake", "commands", "delivery", "frozen", "many"]
 MEASURES: Final[tuple[Measure, ...]] = get_args(Measure)
+
+#: What is measured of whoever has a room.
+ROOM: Final[tuple[Measure, ...]] = ("idle", "handshake", "delivery", "frozen", "many")
+
+SOURCES: Final = Path(__file__).parent.parent / "src"
+_PAYLOAD: Final = 64 * "x"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +34,10 @@ class Peer:
     ping: str = ""  #: of its own protocol, a message or a line of one
     pong: str = ""
     publish: str = "%s"  #: the message that publishes a payload
-    measures: tuple[Measure, ...] = MEASURES
+    ask: str = ""  #: a command, # for its number: with it the load are commands of every connection
+    answer: str = ""  #: how the answer begins
+    sources: Path | None = None  #: of the Openline it runs
+    measures: tuple[Measure, ...] = ROOM
     idle_lines: int = 10_000  #: how many connections its memory is measured with
 
 
@@ -56,12 +66,32 @@ def _openline(*, key: str, name: str, channel: str, measures: tuple[Measure, ...
         ping="{}",
         pong="{}",
         publish=f'{{"id":3,"publish":{{"channel":"{channel}","data":"%s"}}}}',
+        sources=SOURCES,
         measures=measures,
     )
 
 
+def _asked(*, key: str, name: str, request: str, result: str) -> Peer:
+    """Openline, whose clients send a command and hear its result."""
+    peer = _openline(key=key, name=name, channel="plain:a", measures=("commands",))
+    return replace(peer, ask=f'{{"id":#,{request}}}', answer=f'{{"id":#,{result}')
+
+
+def _echo(*, key: str, name: str, command: tuple[str, ...]) -> Peer:
+    """Whoever says back what it hears."""
+    return Peer(
+        key=key,
+        name=name,
+        command=command,
+        path="/echo",
+        ask=f"# {_PAYLOAD}",
+        answer=f"# {_PAYLOAD[:8]}",
+        measures=("commands",),
+    )
+
+
 def _socket_io(
-    *, key: str, name: str, command: tuple[str, ...], measures: tuple[Measure, ...] = MEASURES, idle_lines: int = 10_000
+    *, key: str, name: str, command: tuple[str, ...], measures: tuple[Measure, ...] = ROOM, idle_lines: int = 10_000
 ) -> Peer:
     """Socket.IO's protocol: Engine.IO's opening and pings, the namespace's connect, events as JSON."""
     return Peer(
@@ -84,7 +114,12 @@ PEERS: Final = (
         name="uWebSockets (C++)",
         command=(sys.executable, "-m", "bench.servers.uwebsockets", "{port}"),
     ),
-    _openline(key="openline", name="Openline", channel="plain:a", measures=MEASURES),
+    _echo(
+        key="uwebsockets-echo",
+        name="uWebSockets' echo (C++)",
+        command=(sys.executable, "-m", "bench.servers.uwebsockets", "{port}"),
+    ),
+    _openline(key="openline", name="Openline", channel="plain:a", measures=(*ROOM, "memory")),
     _openline(
         key="openline-history",
         name="Openline, with history",
@@ -97,6 +132,18 @@ PEERS: Final = (
         channel="plain:a",
         measures=("handshake",),
         one_frame=True,
+    ),
+    _asked(
+        key="openline-publish",
+        name="Openline, publish",
+        request=f'"publish":{{"channel":"plain:nobody","data":"{_PAYLOAD}"}}',
+        result='"publish":{}}',
+    ),
+    _asked(
+        key="openline-rpc",
+        name="Openline, rpc",
+        request=f'"rpc":{{"method":"echo","data":"{_PAYLOAD}"}}',
+        result=f'"rpc":{{"data":"{_PAYLOAD[:8]}',
     ),
     Peer(key="ws", name="ws (Node)", command=("node", "bench/node/ws.mjs", "{port}")),
     _socket_io(
@@ -111,6 +158,7 @@ PEERS: Final = (
         measures=("idle", "handshake"),
         idle_lines=5_000,
     ),
+    _echo(key="echo", name="FastAPI's echo", command=_uvicorn("echo")),
     Peer(
         key="connection-manager",
         name="FastAPI's ConnectionManager",
@@ -126,3 +174,16 @@ PEERS: Final = (
         idle_lines=2_000,
     ),
 )
+
+
+def name_of(key: str) -> str:
+    """What a peer of this key is called in the tables."""
+    key, _, ref = key.partition("@")
+    (name,) = (peer.name for peer in PEERS if peer.key == key)
+    return name.replace("Openline", f"Openline at {ref}", 1) if ref else name
+
+
+def at(peer: Peer, ref: str, sources: Path) -> Peer:
+    """Give the peer that runs Openline from the sources of a commit."""
+    key = f"{peer.key}@{ref}"
+    return replace(peer, key=key, name=name_of(key), sources=sources)

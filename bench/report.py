@@ -16,18 +16,29 @@ from pathlib import Path
 from typing import Final
 
 from bench.generator import Result
-from bench.measures import Pair, Rounds
-from bench.peers import PEERS
+from bench.measures import Kept, Pair, Rounds
+from bench.peers import Measure, name_of
 from bench.running import ROOT
 from openline.version import VERSION
 
-#: What a delivery is compared with, and what a handshake is.
+#: What a delivery is compared with, what a handshake is, and what an answer is.
 FASTEST: Final = "uwebsockets"
 BARE: Final = "bare-accept"
+FASTEST_ECHO: Final = "uwebsockets-echo"
+ECHO: Final = "echo"
+#: So many source files are told what they keep.
+TOP_FILES: Final = 12
 #: From this share of a core on it may be the generator that is measured.
 BUSY: Final = 0.9
 
-_NAMES: Final = {peer.key: peer.name for peer in PEERS}
+#: Of each measure the figure that is compared with what it was.
+_FIGURES: Final[dict[Measure, tuple[str, Callable[[Result], float]]]] = {
+    "idle": ("KiB", lambda one: one.kib),
+    "handshake": ("CPU µs", lambda one: one.open_us),
+    "commands": ("CPU µs", lambda one: one.cpu_us),
+    "delivery": ("CPU µs", lambda one: one.cpu_us),
+    "many": ("CPU µs", lambda one: one.cpu_us),
+}
 _PACKAGES: Final = ("fastapi", "uvicorn", "uvloop", "websockets", "msgspec", "python-socketio", "socketify")
 _NODE_PACKAGES: Final = ("ws", "socket.io")
 _NONE: Final = "-"
@@ -68,7 +79,7 @@ def delivery(found: Rounds) -> str:
             f"{_median(results, lambda one: one.server_share):.0%}",
             f"{_median(results, lambda one: one.generator_share):.0%}",
         ]
-        rows.append([_NAMES[key], *cells])
+        rows.append([name_of(key), *cells])
     title = f"{some.lines:,} subscribers, {'one message' if some.window == 1 else some.window} in flight"
     return _section(title, heads, rows, _busy(found))
 
@@ -77,7 +88,7 @@ def idle(found: Rounds) -> str:
     """What an idle connection keeps."""
     rows = [
         [
-            _NAMES[key],
+            name_of(key),
             f"{results[0].lines:,}",
             f"{_median(results, lambda one: one.kib):.1f}",
             _ratio(found, key, FASTEST, lambda one: one.kib),
@@ -87,11 +98,28 @@ def idle(found: Rounds) -> str:
     return _section("An idle connection with one subscription", ("server", "connections", "KiB each", "ratio"), rows)
 
 
+def memory(found: Mapping[str, Kept]) -> str:
+    """What an idle connection keeps, file by file."""
+    most = {
+        file: max(kept.bytes.get(file, 0) for kept in found.values()) for kept in found.values() for file in kept.bytes
+    }
+    top = sorted(most, key=lambda file: -most[file])[:TOP_FILES]
+    rows = [[file, *(f"{kept.bytes.get(file, 0):,.0f}" for kept in found.values())] for file in top]
+    totals = {key: sum(kept.bytes.values()) for key, kept in found.items()}
+    others = [totals[key] - sum(kept.bytes.get(file, 0) for file in top) for key, kept in found.items()]
+    rows.append(["all others", *(f"{value:,.0f}" for value in others)])
+    rows.append(["all that Python counts", *(f"{value:,.0f}" for value in totals.values())])
+    rows.append(["resident, not counting", *(f"{1024 * kept.kib:,.0f}" for kept in found.values())])
+    lines = next(iter(found.values())).lines
+    title = f"Bytes kept for each of {lines:,} idle connections with one subscription"
+    return _section(title, ("file", *map(name_of, found)), rows)
+
+
 def handshake(found: Rounds) -> str:
     """What opening a connection costs."""
     rows = [
         [
-            _NAMES[key],
+            name_of(key),
             f"{_median(results, lambda one: one.open_us):.0f}",
             _ratio(found, key, BARE, lambda one: one.open_us),
             _ratio(found, key, FASTEST, lambda one: one.open_us),
@@ -102,6 +130,29 @@ def handshake(found: Rounds) -> str:
     return _section("Handshake, connect and subscribe", heads, rows)
 
 
+def commands(found: Rounds) -> str:
+    """What answering a command costs."""
+    some = next(iter(found.values()))[0]
+    heads = ("server", "CPU µs", "to FastAPI's echo", "to uWebSockets' echo", "commands/s", "p50 ms", "p99 ms")
+    rows = []
+    for key, results in found.items():
+        cells = [
+            f"{_median(results, lambda one: one.cpu_us):.2f}",
+            _ratio(found, key, ECHO, lambda one: one.cpu_us),
+            _ratio(found, key, FASTEST_ECHO, lambda one: one.cpu_us),
+            f"{_median(results, lambda one: one.per_second):,.0f}",
+            f"{_median(results, lambda one: one.p50_ms):.2f}",
+            f"{_median(results, lambda one: one.p99_ms):.2f}",
+            f"{_median(results, lambda one: one.server_share):.0%}",
+            f"{_median(results, lambda one: one.generator_share):.0%}",
+        ]
+        rows.append([name_of(key), *cells])
+    each = "" if some.lines == 1 else " each"
+    asking = f"{some.window} commands" if some.window > 1 else "one command"
+    title = f"{f'{some.lines:,} sessions' if each else 'One session'}, {asking} in flight{each}"
+    return _section(title, (*heads, "server busy", "generator busy"), rows, _busy(found))
+
+
 def frozen(found: Mapping[str, Sequence[Pair]]) -> str:
     """What one frozen client does to the others."""
     rows = []
@@ -110,7 +161,7 @@ def frozen(found: Mapping[str, Sequence[Pair]]) -> str:
         ratio = statistics.median(pair.frozen.p99_ms / pair.reading.p99_ms for pair in pairs)
         rows.append(
             [
-                _NAMES[key],
+                name_of(key),
                 f"{statistics.median(pair.reading.p99_ms for pair in pairs):.1f}",
                 "all stand still" if still else f"{statistics.median(pair.frozen.p99_ms for pair in pairs):.1f}",
                 _NONE if still else f"{ratio:.2f}",
@@ -120,6 +171,19 @@ def frozen(found: Mapping[str, Sequence[Pair]]) -> str:
     lines = next(iter(found.values()))[0].reading.lines
     heads = ("server", "p99 ms, it reads", "p99 ms, it is frozen", "ratio", "the frozen client is")
     return _section(f"One frozen client beside {lines:,} subscribers, one message in flight", heads, rows)
+
+
+def against(ref: str, found: Iterable[tuple[Measure, str, Rounds]]) -> str:
+    """What has become of each figure since a commit."""
+    rows = []
+    for measure, what, rounds in found:
+        unit, value = _FIGURES[measure]
+        for key in rounds:
+            before = f"{key}@{ref}"
+            if before in rounds:
+                medians = [f"{_median(rounds[one], value):.2f}" for one in (before, key)]
+                rows.append([f"{what}: {unit}", name_of(key), *medians, _ratio(rounds, key, before, value)])
+    return _section(f"Openline at {ref} and now", ("figure", "server", f"at {ref}", "now", "ratio"), rows)
 
 
 def _median(results: Iterable[Result], value: Callable[[Result], float]) -> float:
@@ -137,7 +201,7 @@ def _ratio(found: Rounds, key: str, reference: str, value: Callable[[Result], fl
 
 def _busy(found: Rounds) -> str:
     """A word on the peers whose figures may be the generator's."""
-    busy = [_NAMES[key] for key, all_ in found.items() if _median(all_, lambda one: one.generator_share) > BUSY]
+    busy = [name_of(key) for key, all_ in found.items() if _median(all_, lambda one: one.generator_share) > BUSY]
     return f"The generator was as busy as it can be with {', '.join(busy)}: it may be what is measured." if busy else ""
 
 

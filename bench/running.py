@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 import subprocess
@@ -11,11 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, final
 
+import msgspec
+
 from bench.peers import Peer
 
 ROOT: Final = Path(__file__).parent.parent
 START_SECONDS: Final = 20
 STOP_SECONDS: Final = 10
+ACCOUNT_SECONDS: Final = 120
 
 
 class Failed(Exception):
@@ -26,22 +30,29 @@ class Failed(Exception):
 class Server:
     """A peer's running server.
 
+    Args:
+        peer: whose it is.
+        traced: it keeps account of its memory, and is slow.
+
     Attributes:
         peer: whose it is.
         port: where it listens, on 127.0.0.1.
     """
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, *, traced: bool = False) -> None:
         self.peer = peer
+        path = os.pathsep.join(map(str, filter(None, (peer.sources, ROOT))))
+        self._environment = os.environ | {"PYTHONPATH": path, "NODE_ENV": "production"}
+        if traced:
+            self._environment["PYTHONTRACEMALLOC"] = "1"
         self._start()
 
     def _start(self) -> None:
         self.port = _free_port()
-        path = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
         self._process = subprocess.Popen(
             [word.format(port=self.port) for word in self.peer.command],
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": path, "NODE_ENV": "production"},
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
@@ -64,6 +75,19 @@ class Server:
             found += [child for child, parent in parents.items() if parent == one]
         return found
 
+    def account(self) -> dict[str, int]:
+        """Ask a traced server for the bytes it uses, by source file.
+
+        Raises:
+            Failed: it cannot tell.
+        """
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ACCOUNT_SECONDS)
+        connection.request("GET", "/memory", headers={"Connection": "close"})
+        with connection.getresponse() as answer:
+            if answer.status != 200:
+                raise Failed(f"the server of {self.peer.name} keeps no account of its memory")
+            return msgspec.json.decode(answer.read(), type=dict[str, int])
+
     def restart(self) -> None:
         """End it by force and start it anew."""
         self._process.kill()
@@ -81,9 +105,9 @@ class Server:
 
 
 @contextmanager
-def serving(peer: Peer) -> Iterator[Server]:
+def serving(peer: Peer, *, traced: bool = False) -> Iterator[Server]:
     """Run a peer's server until the block ends."""
-    server = Server(peer)
+    server = Server(peer, traced=traced)
     try:
         yield server
     finally:

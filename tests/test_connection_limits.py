@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from fastapi import Depends
 
 from openline import Accept, Hub, Limits
 from openline.testing import Client, Closed, HandshakeRefused, connect, line
@@ -79,6 +81,43 @@ def _failing_to_accept(app: Any) -> Any:
         await app(scope, receive, fail)
 
     return broken
+
+
+async def test_a_dependency_that_hangs_at_its_end_takes_no_place() -> None:
+    """It holds up its own client, and nobody else's."""
+    hub, waiting, go = Hub(limits=Limits(connections=1)), asyncio.Event(), asyncio.Event()
+
+    async def hangs(role: str = "guest") -> AsyncIterator[None]:
+        yield
+        if role == "hangs":
+            waiting.set()
+            await go.wait()
+
+    async def come() -> None:
+        async with line(app, query="role=hangs"):
+            pass
+
+    async with serving(hub, dependencies=[Depends(hangs)]) as app:
+        hanging = asyncio.create_task(come())
+        await waiting.wait()
+        async with connect(app):
+            go.set()
+            with pytest.raises(HandshakeRefused):
+                await hanging
+
+
+async def test_a_full_node_and_a_user_with_enough_are_both_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Each calls for something else, and one does not hide the other."""
+    hub = hub_of_people(Limits(connections=2, connections_per_user=1))
+    async with serving(hub) as app, connect(app, token="ada"), line(app) as second:
+        with pytest.raises(HandshakeRefused):
+            async with line(app):
+                pass
+        assert await ended(second.connect(token="ada")) == 3504
+
+    assert hub.counters.connections_refused == 2
+    assert ["Limits.connections " in message for message in caplog.messages] == [True, False]
+    assert "Limits.connections_per_user allows (1)" in caplog.messages[1]
 
 
 # --- connections of a user --------------------------------------------------------------------------------------------

@@ -58,11 +58,11 @@ async def test_server_and_clients_of_the_readme_hear_each_other(folder: Path) ->
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(openline_run("main:app", folder))
         here = f"127.0.0.1:{port}"
-        (folder / "client.py").write_text((folder / "client.py").read_text().replace("localhost:8000", here))
+        (folder / "client.py").write_text((folder / "client.py").read_text().replace("127.0.0.1:8000", here))
         # Node 20 has no WebSocket of its own, as browsers do.
         (folder / "node_modules").symlink_to(MODULES)
         (folder / "browser.mjs").write_text('import { WebSocket } from "ws";\nglobalThis.WebSocket = WebSocket;\n')
-        (folder / "client.mjs").write_text(script.text.replace("localhost:8000", here))
+        (folder / "client.mjs").write_text(script.text.replace("127.0.0.1:8000", here))
 
         browser = await stack.enter_async_context(running(["node", "--import", "./browser.mjs", "client.mjs"], folder))
         await browser.prints("hello from JavaScript")

@@ -54,7 +54,9 @@ def nested(depth: int) -> Any:
 
 
 @both_codecs
-async def test_a_message_at_the_limit_is_taken_and_a_byte_more_closes_with_1009(protobuf: bool) -> None:
+async def test_a_message_at_the_limit_is_taken_and_a_byte_more_closes_with_1009(
+    protobuf: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """Before it is read. The log names the limit."""
     hub = hub_with(Limits(message_bytes=1000))
     async with serving(hub) as app:
@@ -67,6 +69,34 @@ async def test_a_message_at_the_limit_is_taken_and_a_byte_more_closes_with_1009(
                     assert (await client.closed()).code == 1009
 
     assert hub.counters.messages_too_large == 1
+    assert [message for message in caplog.messages if "Limits.message_bytes (1000)" in message] == caplog.messages
+
+
+async def test_a_client_that_closes_with_1009_sent_nothing_too_large(caplog: pytest.LogCaptureFixture) -> None:
+    """It says that a message of the server was too large for it."""
+    hub = hub_with(Limits())
+    async with serving(hub) as app, connect(app) as client:
+        client.close(1009)
+        await client.closed()
+
+    assert hub.counters.messages_too_large == 0
+    assert not caplog.messages
+
+
+async def test_what_is_not_of_the_protocol_is_counted_and_said_once_in_a_while(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A client that comes back and says it again does not flood the log."""
+    hub = hub_with(Limits())
+    async with serving(hub) as app:
+        for _ in range(3):
+            async with connect(app) as client:
+                client.send_frame("not json")
+                assert (await client.closed()).code == 3501
+
+    assert (hub.counters.messages_malformed, hub.counters.messages_too_deep) == (3, 0)
+    (said,) = caplog.messages
+    assert "sent what is not of the protocol: no JSON command" in said
 
 
 def _frame_of(size: int, *, protobuf: bool) -> str | bytes:

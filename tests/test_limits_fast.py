@@ -83,6 +83,15 @@ def test_a_byte_too_many_is_closed_with_1009(fragments: int) -> None:
         assert served.call(lambda: hub.counters.messages_too_large) == 1
 
 
+def test_a_client_that_closes_with_1009_is_not_counted_for_it() -> None:
+    """It says that a message of the server was too large for it."""
+    with serving(Limits()) as (hub, served):
+        with connected(served) as client:
+            client.send_close(1009)
+            assert client.read_close() == (1009, "")
+        assert served.call(lambda: hub.counters.messages_too_large) == 0
+
+
 def test_a_node_that_is_full_answers_503() -> None:
     """Before there is a WebSocket; a place that is left is free again."""
     with serving(Limits(connections=1)) as (hub, served):

@@ -78,6 +78,18 @@ def test_one_kind_does_not_silence_another(notices: Notices, caplog: pytest.LogC
     assert caplog.messages == ["one", "other"]
 
 
+def test_two_messages_of_one_counter_do_not_silence_each_other(
+    notices: Notices, counters: Counters, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What went past is the same, and what to do about it is not; each says how often it was silent itself."""
+    for name in ("abc", "def"):
+        notices.take("connections_refused", "the node is full: %s", name)
+        notices.take("connections_refused", "the user has enough: %s", name)
+
+    assert caplog.messages == ["the node is full: abc", "the user has enough: abc"]
+    assert counters.connections_refused == 4
+
+
 @pytest.mark.parametrize("excess", get_args(Excess))
 def test_every_kind_is_a_counter(notices: Notices, counters: Counters, excess: Excess) -> None:
     """It is counted, said or not."""

@@ -98,7 +98,7 @@ def test_what_is_measured_is_a_number(field: str, wrong: Any) -> None:
 def test_every_wait_comes_to_an_end(field: str) -> None:
     """A deadline at no time would be none, and no timer can be set to it."""
     endless: Any = {field: math.inf}
-    with pytest.raises(DeclarationError, match=rf"Limits\.{field} is inf"):
+    with pytest.raises(DeclarationError, match=rf"Limits\.{field} is inf: .* finite, and at least {FRACTIONS[field]}$"):
         Limits(**endless)
 
 
@@ -107,6 +107,10 @@ def test_connections_and_commands_may_be_without_a_limit() -> None:
     assert Limits().connections is None
     assert Limits().connections_per_user is None
     assert Limits(commands_per_second=math.inf).commands_per_second == math.inf
+    for field in ("connections", "connections_per_user"):
+        nobody: Any = {field: 0}
+        with pytest.raises(DeclarationError, match=rf"Limits\.{field} is 0: .* at least 1; None for no limit"):
+            Limits(**nobody)
     for field in set(WHOLE) - {"connections", "connections_per_user"}:
         broken: Any = {field: None}
         with pytest.raises(DeclarationError, match=field):

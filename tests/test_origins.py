@@ -37,6 +37,8 @@ def allows(origin: str, host: str = "other.example", listed: tuple[str, ...] = (
         ("https://xn--bcher-kva.example", "xn--bcher-kva.example"),
         ("https://my_host.example", "my_host.example"),
         ("https://example.com.", "example.com."),
+        ("https://app.example.com/", "app.example.com"),
+        ("https://app.example.com:8443/", "app.example.com:8443"),
         ("wss://app.example.com", "app.example.com"),  # some clients that are no browser write it so
         ("ws://app.example.com:80", "app.example.com"),
     ],
@@ -65,7 +67,12 @@ def test_pages_of_the_same_host_are_let_in(origin: str, host: str) -> None:
         ("https://app.example.com\\@evil.example", "app.example.com"),
         ("https://app.example.com ", "app.example.com"),
         ("https://app.example.com\n", "app.example.com"),
-        ("https://app.example.com/", "app.example.com"),
+        ("https://app.example.com//", "app.example.com"),
+        ("https://app.example.com/ ", "app.example.com"),
+        ("https://app.example.com/:443", "app.example.com"),
+        ("https://app.example.com", "app.example.com/"),
+        ("https:///", ""),
+        ("/", ""),
         ("https://app.example.com:99999", "app.example.com:99999"),
         ("https://app.example.com:0", "app.example.com:0"),
         ("https://[::1", "[::1"),
@@ -139,7 +146,13 @@ def test_a_listed_origin_needs_no_host() -> None:
         ("http://*.localhost:*", "http://app.localhost:8000"),
         ("capacitor://localhost", "capacitor://localhost"),
         ("chrome-extension://abcdefgh", "chrome-extension://abcdefgh"),
+        ("https://app.example.com", "https://app.example.com/"),
+        ("https://app.example.com/", "https://app.example.com"),
+        ("https://*.example.com/", "https://app.example.com"),
+        ("https://*.example.com", "https://app.example.com/"),
+        ("http://localhost:*/", "http://localhost:5173/"),
         ("file://", "file://"),
+        ("file://", "file:///"),
         ("null", "null"),
         ("*", "https://anybody.example"),
         ("*", "null"),
@@ -172,6 +185,8 @@ def test_what_is_listed_is_let_in(listed: str, origin: str) -> None:
         ("https://*.example.com", "https://evil.com:443.example.com"),
         ("https://*.example.com", "https://evil.com@app.example.com"),
         ("https://*.example.com", "https://evil.com/.example.com"),
+        ("https://*.example.com", "https://app.example.com//"),
+        ("https://*.example.com", "https://evil.com/app.example.com/"),
         ("https://*.example.com", "https://evil.com?.example.com"),
         ("https://*.example.com", "https://evil.com#.example.com"),
         ("https://*.example.com", "https://evil.com\\.example.com"),
@@ -215,7 +230,13 @@ def test_a_list_is_added_to_the_same_host() -> None:
         ("https://*example.com", "wildcard elsewhere"),
         ("https://*.*.example.com", "wildcard elsewhere"),
         ("https://app.example.com:8*", "wildcard elsewhere"),
-        ("https://app.example.com/", "a path behind its host"),
+        ("https://app.example.com//", "a path behind its host"),
+        ("https://*/", "wildcard elsewhere"),
+        ("https://*.com/", "every host under 'com'"),
+        ("https:///", "no host"),
+        ("/", "has no scheme"),
+        (None, "is no text"),
+        (b"https://app.example.com", "is no text"),
         ("https://app.example.com/live", "a path behind its host"),
         ("https://app.example.com?x", "a path behind its host"),
         ("https://me@app.example.com", "names a user"),
@@ -252,6 +273,21 @@ def test_a_list_is_a_list() -> None:
         Origins("https://app.example.com")
 
 
+@pytest.mark.parametrize("listed", [None, 7, False])
+def test_what_is_no_list_is_refused_by_name(listed: Any) -> None:
+    """None is a setting that was not found, as often as not."""
+    with pytest.raises(DeclarationError, match=rf"origins is {listed}: it is a list"):
+        Origins(listed)
+
+
+@pytest.mark.parametrize("made", [iter, set, tuple, dict.fromkeys])
+def test_a_list_may_be_anything_that_gives_its_origins_once(made: Any) -> None:
+    """Such as a generator over the lines of a setting."""
+    for origin in ("https://a.example", "https://b.example", "null"):
+        origins = Origins(made(["https://a.example", "https://b.example", "null"]))
+        assert origins.allows([origin], ["other.example"])
+
+
 # --- whatever comes ---------------------------------------------------------------------------------------------------
 
 labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
@@ -276,7 +312,7 @@ def test_a_listed_origin_lets_in_itself_and_nothing_made_from_it(
     assume((before + after).strip(":") or before)
     for made in (write(scheme, before + domain + after, port), write(scheme, domain, port) + after):
         default = {"http": ":80", "https": ":443"}[scheme]
-        if made not in (listed[0], listed[0] + default, listed[0].removesuffix(default)):
+        if made.removesuffix("/") not in (listed[0], listed[0] + default, listed[0].removesuffix(default)):
             assert not allows(made, listed=listed)
 
 

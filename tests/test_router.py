@@ -112,16 +112,21 @@ async def test_the_client_chooses_json_or_protobuf(
 
 
 async def test_protobuf_without_its_library_refuses_the_handshake_and_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """JSON is there all the same."""
     monkeypatch.delitem(sys.modules, "openline.protocol.protobuf", raising=False)
     monkeypatch.setitem(sys.modules, "google.protobuf.message", None)
-    async with serving(Hub()) as app:
-        told = await refusal(app, subprotocols=["centrifuge-protobuf"])
-        assert told.status == 501
-        assert "openline[protobuf]" in told.body
+    hub = Hub()
+    async with serving(hub) as app:
+        for _ in range(3):
+            told = await refusal(app, subprotocols=["centrifuge-protobuf"])
+            assert told.status == 501
+            assert "openline[protobuf]" in told.body
         await handshake(app)
+
+    assert hub.counters.handshakes_refused == 3
+    assert sum("openline[protobuf]" in message for message in caplog.messages) == 1
 
 
 # --- origins ----------------------------------------------------------------------------------------------------------
@@ -152,6 +157,51 @@ async def test_a_long_origin_makes_no_long_line(caplog: pytest.LogCaptureFixture
     (line_of_it,) = [message for message in caplog.messages if "evil" in message]
     assert len(line_of_it) < 1000
     assert "\n" not in line_of_it
+
+
+@pytest.mark.parametrize(
+    ("headers", "said", "hint"),
+    [
+        (
+            {"origin": "https://app.example.com/"},
+            "'https://app.example.com/'",
+            "Hub(origins=['https://app.example.com/'])",
+        ),
+        ({"origin": "null"}, "has no origin, 'null'", "Hub(origins=['null']) would let in every such page"),
+        ({"origin": "*"}, "'*'", None),
+        ({"origin": "https://*.example.com"}, "'https://*.example.com'", None),
+        ({"origin": "app.example.com"}, "'app.example.com'", None),
+        ({"origin": "https://" + "x" * 1000}, "https://xxx", None),
+    ],
+)
+async def test_the_log_advises_only_what_would_help(
+    headers: dict[str, str], said: str, hint: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever somebody writes there is not to be listed because the log says so."""
+    async with serving(Hub()) as app:
+        await refusal(app, headers=headers)
+
+    (words,) = caplog.messages
+    assert said in words
+    assert ("Hub(origins=" in words) is (hint is not None)
+    assert hint is None or hint in words
+
+
+async def test_several_origin_headers_are_refused_without_a_hint(caplog: pytest.LogCaptureFixture) -> None:
+    """No browser sends them, so there is nothing to list."""
+
+    async def twice(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            pages = ((b"origin", b"https://a.example"), (b"origin", b"https://b.example"))
+            scope = {**scope, "headers": [*scope["headers"], *pages]}
+        await app(scope, receive, send)
+
+    async with serving(Hub()) as app:
+        assert (await refusal(twice)).status == 403
+
+    (words,) = caplog.messages
+    assert "several Origin headers, 'https://a.example, https://b.example'" in words
+    assert "Hub(origins=" not in words
 
 
 async def test_pages_that_are_listed_may_connect() -> None:
@@ -378,12 +428,15 @@ async def test_a_hub_in_a_mounted_app_refuses_handshakes_and_says_why(caplog: py
     inner.include_router(hub.router)
     outer.mount("/inner", inner)
     async with started(outer):
+        for _ in range(2):  # anybody may come as often as they like
+            await refusal(outer, path="/inner/connection/websocket")
         told = await refusal(outer, path="/inner/connection/websocket")
 
         assert told.status == 503
         assert "mounted" in told.body
         assert "hub.running()" in told.body
-        assert "a handshake was refused: the hub is not running" in caplog.text
+        assert sum("a handshake was refused: the hub is not running" in message for message in caplog.messages) == 1
+        assert hub.counters.handshakes_refused == 3
 
 
 async def test_a_mounted_hub_runs_where_the_outer_app_runs_it() -> None:

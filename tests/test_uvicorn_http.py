@@ -96,14 +96,28 @@ def test_who_sends_no_whole_request_is_closed(served: Served, data: bytes) -> No
     assert served.call(lambda: list(served.server.server_state.connections)) == []
 
 
-def test_the_second_request_of_a_connection_has_the_same_time(served: Served) -> None:
-    """Else one whole request would buy a socket for ever."""
+def test_an_answer_that_comes_before_the_whole_upload_is_not_cut_off(served: Served) -> None:
+    """Refused at its head: the client sends the rest at leisure, and reads the answer after that."""
+    head = b"POST /nowhere HTTP/1.1\r\nHost: test\r\nContent-Length: 20\r\n\r\n"
+    with opened(served, head) as connection:
+        for _ in range(2):
+            with opened(served) as other:
+                assert left(other) == b""  # as long as a request may take to come
+            connection.sendall(b"x" * 10)
+        assert b" 404 " in connection.recv(65_536)
+
+
+def test_a_later_request_may_take_its_time(served: Served) -> None:
+    """Only the first has this deadline: what a connection does after an answer is for uvicorn to judge."""
     with opened(served, HEAD + b"hello") as connection:
         answer = connection.recv(65_536)
         while not answer.endswith(b"5"):
             answer += connection.recv(65_536)
         connection.sendall(HEAD[:30])
-        assert left(connection) == b""
+        with opened(served) as other:
+            assert left(other) == b""  # as long as a request may take to come
+        connection.sendall(HEAD[30:] + b"again")
+        assert b" 200 " in connection.recv(65_536)
 
 
 def test_a_head_without_an_end_is_closed(served: Served) -> None:

@@ -20,6 +20,7 @@
 #define WRITE_MS 10000
 #define BUFFER_BYTES (1 << 18)
 #define FRAME_BYTES (1 << 16)
+#define COMMAND_BYTES 1024
 /* A key, and the answer RFC 6455 asks for: the same for every line. */
 #define KEY "b3BlbmxpbmUgbG9hZCE9IQ=="
 #define ACCEPT "+fmvAdiMXEHdxOqsnGitpoKzt/w="
@@ -67,6 +68,23 @@ static void send_frame(struct line *line, enum opcode opcode, const char *payloa
 void line_say(struct line *line, const char *text, size_t size)
 {
     send_frame(line, TEXT, text, size);
+}
+
+/* A text with a number for its '#'; how long it is. */
+static size_t number_text(char *to, size_t room, const char *text, long number)
+{
+    const char *gap = strchr(text, '#');
+    size_t size = snprintf(to, room, "%.*s%ld%s", (int)(gap - text), text, server.steps + number, gap + 1);
+    if (size >= room) fail("%s is too long", text);
+    return size;
+}
+
+void line_ask(struct line *line, const char *text)
+{
+    static char command[COMMAND_BYTES];
+    size_t size = number_text(command, sizeof command, text, line->asked + 1);
+    tally_asked(line);
+    line_say(line, command, size);
 }
 
 void line_leave(struct line *line)
@@ -158,21 +176,35 @@ static void find_marks(struct line *line, const char *at, const char *end, long 
     if (mark) memmove(line->kept, mark, line->kept_bytes);
 }
 
+/* What a line hears that has asked is the next answer. */
+static void read_answer_to_command(struct line *line)
+{
+    char answer[PIECE_BYTES];
+    int size = (int)number_text(answer, sizeof answer, server.answer, line->heard + 1);
+    if (line->heard == line->asked) fail("line %d has heard more than it asked", line->number);
+    if (line->piece_bytes < size || memcmp(line->piece, answer, size))
+        fail("line %d: an answer should begin with %s and is %.*s", line->number, answer, line->piece_bytes, line->piece);
+    tally_answered(line);
+}
+
 static void end_piece(struct line *line)
 {
     if (line->piece_bytes && line->piece_bytes == (int)strlen(server.ping) &&
         !memcmp(line->piece, server.ping, line->piece_bytes))
         line_say(line, server.pong, strlen(server.pong));
+    else if (line->piece_bytes && *server.answer && line->stage == OPEN)
+        read_answer_to_command(line);
     line->piece_bytes = 0;
 }
 
-/* Find the server's own pings: a message, or a line of one, that is a ping and nothing else. */
-static void find_pings(struct line *line, const char *at, const char *end)
+/* Go through a message line by line: each may be a ping of the server's own, or an answer. */
+static void read_pieces(struct line *line, const char *at, const char *end)
 {
     while (at < end) {
         const char *newline = memchr(at, '\n', end - at), *stop = newline ? newline : end;
-        for (const char *byte = at; byte < stop && line->piece_bytes < PING_BYTES;)
-            line->piece[line->piece_bytes++] = *byte++;
+        size_t room = PIECE_BYTES - line->piece_bytes, some = (size_t)(stop - at) < room ? (size_t)(stop - at) : room;
+        memcpy(line->piece + line->piece_bytes, at, some);
+        line->piece_bytes += (int)some;
         at = stop;
         if (newline) {
             end_piece(line);
@@ -229,7 +261,7 @@ static const char *read_payload(struct line *line, char *at, const char *end, lo
         line->head_bytes += (int)some;
     }
     if (line->opcode < CLOSE) {
-        if (*server.ping) find_pings(line, at, at + size);
+        if (*server.ping || *server.answer) read_pieces(line, at, at + size);
         memcpy(at - line->kept_bytes, line->kept, line->kept_bytes);
         find_marks(line, at - line->kept_bytes, at + size, now);
     }

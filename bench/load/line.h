@@ -2,7 +2,7 @@
  *
  * A line reads a bit at a time and keeps where it stands, so a frame, its header, a mark or a ping may be cut anywhere.
  * It answers pings itself, those of WebSocket and those of the server's own protocol. What a line hears goes on to the
- * tally, mark by mark.
+ * tally, mark by mark; where it asks, answer by answer, and then nothing but answers and pings may come.
  */
 #ifndef LINE_H
 #define LINE_H
@@ -16,7 +16,8 @@
 #define MARKED_BYTES (MARK_BYTES + STAMP_BYTES)
 #define HEAD_BYTES 1024
 #define MOST_STEPS 8
-#define PING_BYTES 16
+#define PIECE_BYTES 64
+#define MOST_IN_FLIGHT 64
 
 /* How every line begins, once its handshake is answered: what is said, then what has to be heard; "" for nothing. */
 struct step {
@@ -29,6 +30,7 @@ struct server {
     int steps;
     struct step step[MOST_STEPS];
     const char *ping, *pong; /* of the server's own protocol: a message of its own, or a line of one; "" for none */
+    const char *answer;      /* how the answer to a command begins, '#' for its number; "" where nobody asks */
 };
 
 enum stage { HANDSHAKE, STEPS, OPEN, LEAVING, GONE };
@@ -44,11 +46,13 @@ struct line {
     int in_frame, opcode;
     char head[HEAD_BYTES];           /* how it begins, or how the handshake's answer does */
     int head_bytes;
-    char piece[PING_BYTES];          /* how its present line begins */
+    char piece[PIECE_BYTES];         /* how its present line begins */
     int piece_bytes;
     char kept[MARKED_BYTES];         /* the end of what was read: a mark may begin there */
     int kept_bytes;
-    long heard;                      /* deliveries of the present load */
+    long heard;                      /* deliveries of the present load, or answers */
+    long asked;                      /* commands of it */
+    long long asked_at[MOST_IN_FLIGHT];
     long long bytes;                 /* read, of everything */
 };
 
@@ -63,6 +67,9 @@ void line_read(struct line *line);
 
 /* Send a text message. */
 void line_say(struct line *line, const char *text, size_t size);
+
+/* Send the next command: `text` with its number for '#'. Numbers go on from those of the steps. */
+void line_ask(struct line *line, const char *text);
 
 /* Begin the closing handshake. */
 void line_leave(struct line *line);

@@ -1,8 +1,10 @@
-/* load: opens many WebSocket lines to one server, publishes through the first of them, and counts what arrives.
+/* load: opens many WebSocket lines to one server, publishes through the first of them, and counts what arrives. Or lets
+ * each line ask, and counts the answers.
  *
  * One thread, one epoll. At most `window` messages are in flight: the next is sent when every line has heard the oldest.
  * A payload carries a mark and the time it was sent, so a delivery is counted and timed however the server frames or
- * batches; every line has to hear every message once and in order. CPU is read while the server rests: before the lines
+ * batches; every line has to hear every message once and in order. Of commands each line has at most `window` in flight,
+ * each a frame and a send of its own; they are numbered, and answered one by one in that order. CPU is read while the server rests: before the lines
  * are opened, once they are, and once all is delivered, so nothing is charged to the wrong part and nothing is missed.
  *
  * It prints one line of JSON. Exit code: 0 when all was delivered, 1 when deliveries are missing, 2 when the run failed,
@@ -10,6 +12,7 @@
  */
 #define _GNU_SOURCE
 #include <getopt.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,10 +41,12 @@ enum extra { NONE, READING, FROZEN };
 static struct options {
     int lines, at_once, window, payload_bytes;
     long messages;
-    const char *publish;
+    const char *publish, *ask;
     enum extra extra;
+    int hold;
     double stall_seconds;
-} options = {.lines = 100, .at_once = 16, .window = 1, .payload_bytes = 64, .publish = "%s", .stall_seconds = 10};
+} options = {
+    .lines = 100, .at_once = 16, .window = 1, .payload_bytes = 64, .publish = "%s", .ask = "", .stall_seconds = 10};
 
 static struct line *line, *extra; /* line[0] publishes; the extra one comes behind the last */
 static int poller, opened, gone;
@@ -61,6 +66,12 @@ static void hang_up(struct line *one)
     gone++;
 }
 
+/* Ask until as many commands are in flight as may be. */
+static void ask(struct line *one)
+{
+    while (one->asked < options.messages && one->asked - one->heard < options.window) line_ask(one, options.ask);
+}
+
 /* Read what there is, or wait for it. */
 static void serve(int wait_ms)
 {
@@ -70,6 +81,7 @@ static void serve(int wait_ms)
         struct line *one = ready[i].data.ptr;
         enum stage before = one->stage;
         line_read(one);
+        if (one->asked) ask(one);
         if (before < OPEN && one->stage == OPEN) opened++;
         if (one->stage == GONE) hang_up(one);
     }
@@ -142,6 +154,21 @@ static double load(long messages, int window, int lines, int payload_bytes)
     return (progress - start) / 1e9;
 }
 
+/* Let every line ask so many commands; the seconds until the last answer. */
+static double load_commands(void)
+{
+    tally_begin(options.messages, options.lines);
+    long long start = now_ns(), progress = start;
+    for (int i = 0; i < options.lines; i++) ask(&line[i]);
+    while (tally.deliveries < options.messages * options.lines) {
+        long before = tally.deliveries;
+        serve(20);
+        if (tally.deliveries > before) progress = now_ns();
+        if ((now_ns() - progress) / 1e9 > options.stall_seconds) break;
+    }
+    return (progress - start) / 1e9;
+}
+
 /* Open the extra line and publish to it until the kernel takes no more for it, so that the server has to keep what
  * follows. Where it reads, about the same is published, and nothing is kept. The bytes in the kernel. */
 static long fill(void)
@@ -203,12 +230,13 @@ static void run_lines(void)
            kib / count);
 }
 
-/* Publish and say what a delivery costs. */
+/* Publish, or ask, and say what a delivery or an answer costs. */
 static void run_load(void)
 {
     long long bytes = bytes_read();
     double cpu = process_cpu_seconds(), own = own_cpu_seconds();
-    double seconds = load(options.messages, options.window, options.lines, options.payload_bytes);
+    double seconds = *options.ask ? load_commands()
+                                  : load(options.messages, options.window, options.lines, options.payload_bytes);
     own = own_cpu_seconds() - own;
     double busy = process_cpu_seconds() - cpu;
     rest(3);
@@ -226,6 +254,13 @@ static void run_load(void)
            seconds > 0 ? own / seconds : 0);
     if (options.extra == FROZEN)
         printf(",\"held\":%s", process_unsent_bytes(server.port, line_port(extra)) > 0 ? "true" : "false");
+}
+
+/* Keep the lines open until stdin ends. */
+static void hold(void)
+{
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    while (poll(&input, 1, 0) == 0) serve(20);
 }
 
 /* Let every line go and give the server the time for it. */
@@ -271,6 +306,9 @@ static void read_option(int letter, const char *text)
     case 'w': options.window = atoi(text); break;
     case 'b': options.payload_bytes = atoi(text); break;
     case 't': options.publish = text; break;
+    case 'q': options.ask = text; break;
+    case 'r': server.answer = text; break;
+    case 'k': options.hold = 1; break;
     case 'x': options.extra = strcmp(text, "frozen") ? READING : FROZEN; break;
     case 'f': options.stall_seconds = atof(text); break;
     default: exit(2);
@@ -283,15 +321,19 @@ static void read_options(int count, char **word)
         {"port", 1, NULL, 'p'},    {"path", 1, NULL, 'u'},   {"say", 1, NULL, 's'},     {"hear", 1, NULL, 'h'},
         {"ping", 1, NULL, 'i'},    {"pong", 1, NULL, 'o'},   {"process", 1, NULL, 'c'}, {"lines", 1, NULL, 'l'},
         {"at-once", 1, NULL, 'a'}, {"messages", 1, NULL, 'm'}, {"window", 1, NULL, 'w'}, {"payload", 1, NULL, 'b'},
-        {"publish", 1, NULL, 't'}, {"extra", 1, NULL, 'x'},  {"stall", 1, NULL, 'f'},   {NULL, 0, NULL, 0},
+        {"publish", 1, NULL, 't'}, {"extra", 1, NULL, 'x'},  {"stall", 1, NULL, 'f'},   {"ask", 1, NULL, 'q'},
+        {"answer", 1, NULL, 'r'},  {"hold", 0, NULL, 'k'},   {NULL, 0, NULL, 0},
     };
-    server.path = server.ping = server.pong = "";
+    server.path = server.ping = server.pong = server.answer = "";
     for (int letter; (letter = getopt_long(count, word, "", known, NULL)) != -1;) read_option(letter, optarg);
     if (!server.port || options.lines < 1 || options.at_once < 1 || options.window < 1)
         fail("a port, lines, and something at once and in flight are needed");
     if (options.payload_bytes < MARKED_BYTES) fail("a payload has %d bytes at least", MARKED_BYTES);
     if (!strstr(options.publish, "%s")) fail("what is published has to hold %%s, for the payload");
-    if (strlen(server.ping) >= PING_BYTES) fail("a ping of more than %d bytes", PING_BYTES - 1);
+    if (strlen(server.ping) >= PIECE_BYTES) fail("a ping of more than %d bytes", PIECE_BYTES - 1);
+    if (*options.ask && !(strchr(options.ask, '#') && strchr(server.answer, '#')))
+        fail("what is asked has to hold '#', for its number, and so has the answer");
+    if (*options.ask && options.window > MOST_IN_FLIGHT) fail("more than %d commands in flight", MOST_IN_FLIGHT);
 }
 
 int main(int count, char **word)
@@ -310,6 +352,7 @@ int main(int count, char **word)
     if (options.messages) run_load();
     puts("}");
     fflush(stdout);
+    if (options.hold) hold();
     farewell();
     return options.messages && tally.deliveries < options.messages * options.lines;
 }

@@ -69,6 +69,18 @@ void tally_heard(struct line *line, const char *stamp, long long now)
     while (tally.done < tally.sent && !lacking[tally.done]) tally.done++;
 }
 
+void tally_asked(struct line *line)
+{
+    line->asked_at[line->asked++ % MOST_IN_FLIGHT] = now_ns();
+    tally.sent++;
+}
+
+void tally_answered(struct line *line)
+{
+    long long asked_at = line->asked_at[line->heard++ % MOST_IN_FLIGHT];
+    delay_us[tally.deliveries++] = (uint32_t)((now_ns() - asked_at) / 1000);
+}
+
 static int by_size(const void *one, const void *other)
 {
     uint32_t a = *(const uint32_t *)one, b = *(const uint32_t *)other;

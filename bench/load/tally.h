@@ -1,4 +1,4 @@
-/* The tally of a load: which line has heard which message, and how late. */
+/* The tally of a load: which line has heard which message, or how many answers, and how late. */
 #ifndef TALLY_H
 #define TALLY_H
 
@@ -7,7 +7,7 @@
 struct tally {
     long messages, sent, done; /* done: heard by every line */
     int lines;
-    long deliveries;
+    long deliveries; /* or answers, where lines ask */
 };
 
 extern struct tally tally;
@@ -22,6 +22,10 @@ void tally_stamp(char *payload);
 
 /* Count a delivery. Every line has to hear every message once, in order: anything else ends the run. */
 void tally_heard(struct line *line, const char *stamp, long long now);
+
+/* Note that a line asks now, and count the answer to its oldest command. */
+void tally_asked(struct line *line);
+void tally_answered(struct line *line);
 
 /* The latency in ms below which this part of the deliveries were; tally_sort has to come first. */
 double tally_quantile(double part);

@@ -1,4 +1,4 @@
-"""uWebSockets, the server in C++, through `socketify`: its own publish and subscribe, without compression.
+"""uWebSockets, the server in C++, through `socketify`: its own publish and subscribe, without compression; an echo.
 
 Chosen: the largest idle timeout it has, as idle lines would else be closed after two minutes, and messages as large as
 Openline takes. The rest are its defaults, but for the loop: socketify's `run` calls uWebSockets' loop out of asyncio's
@@ -26,16 +26,14 @@ def said(line: Any, message: Any, opcode: Any) -> None:
     line.publish("room", message, opcode)
 
 
+def asked(line: Any, message: Any, opcode: Any) -> None:
+    """Say back what one says."""
+    line.send(message, opcode)
+
+
+chosen = {"compression": CompressOptions.DISABLED, "idle_timeout": 960, "max_payload_length": 65_536}
 app = App()
-app.ws(
-    "/ws",
-    {
-        "compression": CompressOptions.DISABLED,
-        "idle_timeout": 960,
-        "max_payload_length": 65_536,
-        "open": opened,
-        "message": said,
-    },
-)
+app.ws("/ws", {**chosen, "open": opened, "message": said})
+app.ws("/echo", {**chosen, "message": asked})
 app.listen(AppListenOptions(port=int(sys.argv[1]), host="127.0.0.1"), lambda config: None)
 app.loop.uv_loop.run()

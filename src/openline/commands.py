@@ -47,9 +47,6 @@ Result = TypeVar("Result")
 #: Never on the wire: what a handler is told of a subscription that its client ended.
 UNSUBSCRIBED_BY_CLIENT: Final = UnsubscribeCode(0, "unsubscribed by the client")
 
-#: The close code of WebSocket for a message past the limit: the wire finds it, and closes by itself.
-_TOO_LARGE: Final = 1009
-
 #: Which field of a reply holds a result.
 _FIELDS: Final[dict[type, str]] = {
     messages.ConnectResult: "connect",
@@ -76,6 +73,7 @@ class Commands:
         self.clock = node.clock
         self.timers = node.timers
         self.counters = node.counters
+        self.notices = node.notices
         self.quota = Quota(node.limits, node.clock, node.counters, node.notices)
         self._nesting = Nesting(node.limits.json_depth, node.notices)
         self._application = application
@@ -149,10 +147,6 @@ class Commands:
     def ended(self, session: Session, code: DisconnectCode, *, connected: bool) -> None:
         """Forget a session that has just ended."""
         self.node.remove(session)
-        if code.number == _TOO_LARGE:
-            words = "session %s of user %r sent a message larger than Limits.message_bytes (%d): closed with %d"
-            limit = self.limits.message_bytes
-            self.node.notices.take("messages_too_large", words, session.id, session.user, limit, code.number)
         self._part(session, session.subscriptions(), code, told=connected and self._application.hears_disconnects)
 
     def lost(self, session: Session, subscription: Subscription, code: UnsubscribeCode) -> None:

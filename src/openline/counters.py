@@ -18,6 +18,8 @@ class Counters:
         "gaps_healed",
         "gaps_lost",
         "handler_errors",
+        "handshakes_refused",
+        "messages_malformed",
         "messages_too_deep",
         "messages_too_large",
         "origins_refused",
@@ -42,6 +44,8 @@ class Counters:
         self.gaps_healed = 0  #: topics that missed something and got it from history
         self.gaps_lost = 0  #: topics whose history no longer held what was missed
         self.handler_errors = 0  #: handlers of the app that raised what is no answer
+        self.handshakes_refused = 0  #: handshakes refused because the hub does not run, or lacks what they ask for
+        self.messages_malformed = 0  #: messages that could not be read as commands; each ends its session
         self.messages_too_deep = 0  #: commands and frames refused because of how deep their JSON nests
         self.messages_too_large = 0  #: connections closed because their client sent too large a message
         self.origins_refused = 0  #: handshakes refused because of the page they came from

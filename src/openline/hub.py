@@ -54,7 +54,7 @@ class Hub:
             One is compressed once for all its clients. On the fast wire; elsewhere it is the server that compresses.
         clock: the time; tests bring their own.
     Raises:
-        DeclarationError: the broker's URL is none that is known, or something of `origins` is no origin.
+        DeclarationError: the broker's URL is none that is known, `origins` is no list, or something of it no origin.
     """
 
     def __init__(

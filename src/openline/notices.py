@@ -1,7 +1,8 @@
 """What clients do too much of: counted each time, and said in the log once in a while.
 
 A client that misbehaves does so a thousand times a second. The counters have every time; the log has the first of each
-kind at once, and from then on one line in `SILENT_SECONDS`, which says how many there were in between.
+kind at once, and from then on one line in `SILENT_SECONDS`, which says how many there were in between. A kind is one
+message, before its placeholders are filled: what shares a counter and is put in other words hides nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ Excess = Literal[
     "commands_too_fast",
     "connections_refused",
     "floods",
+    "handshakes_refused",
+    "messages_malformed",
     "messages_too_deep",
     "messages_too_large",
     "origins_refused",
@@ -44,24 +47,24 @@ class Notices:
     def __init__(self, counters: Counters, clock: Clock) -> None:
         self._counters = counters
         self._clock = clock
-        #: For each kind: when its last line was, and how often it was not said since.
-        self._last: dict[Excess, tuple[float, int]] = {}
+        #: For each message: when its last line was, and how often it was not said since.
+        self._last: dict[str, tuple[float, int]] = {}
 
     def take(self, excess: Excess, message: str, *values: object) -> None:
         """Count one more of a kind, and say so unless it was said just now.
 
         Args:
             excess: the counter.
-            message: one line, as logging takes it.
+            message: one line, as logging takes it. It is remembered: what varies stands in `values`.
             values: for its placeholders.
         """
         setattr(self._counters, excess, getattr(self._counters, excess) + 1)
         now = self._clock.monotonic()
-        said, silent = self._last.get(excess, (-math.inf, 0))
+        said, silent = self._last.get(message, (-math.inf, 0))
         if now - said < SILENT_SECONDS:
-            self._last[excess] = (said, silent + 1)
+            self._last[message] = (said, silent + 1)
             return
-        self._last[excess] = (now, 0)
+        self._last[message] = (now, 0)
         if silent:
             _log.warning(f"{message} (and %d more since the last such line)", *values, silent)
         else:

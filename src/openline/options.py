@@ -32,9 +32,9 @@ def _at_least(owner: str, field: str, value: object, minimum: float) -> None:
         raise DeclarationError(f"{owner}.{field} is {value!r}: it must be a number, and at least {minimum}")
 
 
-def _whole(owner: str, field: str, value: object) -> None:
+def _whole(owner: str, field: str, value: object, otherwise: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise DeclarationError(f"{owner}.{field} is {value!r}: it must be a whole number, and at least 1")
+        raise DeclarationError(f"{owner}.{field} is {value!r}: it must be a whole number, and at least 1{otherwise}")
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,13 +80,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         for field in self.__struct_fields__:
             value = getattr(self, field)
             if field.endswith("_seconds"):
-                _at_least("Limits", field, value, 0 if field == "expiry_grace_seconds" else 0.001)
+                least = 0 if field == "expiry_grace_seconds" else 0.001
+                _at_least("Limits", field, value, least)
                 if not math.isfinite(value):
-                    raise DeclarationError(f"Limits.{field} is {value!r}: it must be finite, and at least 0.001")
+                    raise DeclarationError(f"Limits.{field} is {value!r}: it must be finite, and at least {least}")
             elif field == "commands_per_second":
                 _at_least("Limits", field, value, 0.001)
-            elif value is not None or not field.startswith("connections"):
+            elif not field.startswith("connections"):
                 _whole("Limits", field, value)
+            elif value is not None:
+                _whole("Limits", field, value, "; None for no limit")
         if self.json_depth > DEEPEST_JSON:
             raise DeclarationError(
                 f"Limits.json_depth is {self.json_depth!r}: it must be at most {DEEPEST_JSON}, "

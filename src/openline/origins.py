@@ -6,9 +6,11 @@ a line to the host it came from, and other pages if the app lists them.
 
 Invariants of this file:
 
-1. Hosts are compared whole, label by label: no listed origin lets in a host of somebody else's, whatever that begins or
-   ends with.
-2. Nothing that is not an origin as a browser writes it is let in, save by ``"*"``.
+1. Hosts are compared whole, label by label: a listed host lets in itself, one behind ``*.`` what ends with all of its
+   labels, and neither any other, whatever that begins or ends with. Whose the labels are is not known here:
+   a wildcard is refused before a top-level domain, and not before others below which anybody can have a host.
+2. Nothing that is not an origin is let in, save by ``"*"``: an origin as a browser writes it, and with one slash behind
+   it, as some clients that are no browser do. The slash means nothing.
 3. Only ``Origin`` and ``Host`` count. What proxies add, a client can add too.
 
 Source: RFC 6454, 7; RFC 6455, 10.2.
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, final
 
 from openline.errors import DeclarationError
@@ -26,7 +28,7 @@ from openline.errors import DeclarationError
 #: Not in an origin of that scheme, nor in the Host of a request by it.
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
-_ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[a-z0-9._-]*)(?::([0-9]{1,5}|\*))?", re.ASCII)
+_ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[a-z0-9._-]*)(?::([0-9]{1,5}|\*))?/?", re.ASCII)
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?", re.ASCII)
 _LABELS: Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*", re.ASCII)
 
@@ -73,14 +75,17 @@ class Origins:
             may begin with ``*.``, which stands for one or more labels; ``:*`` is any port. ``"null"`` is the origin of
             pages that have none (files, sandboxed frames), ``"*"`` is every origin.
     Raises:
-        DeclarationError: one of them is no origin, or would let in hosts of anybody.
+        DeclarationError: it is no list, or one of them is no origin, or a wildcard that stands before no domain.
     """
 
     __slots__ = ("_any", "_null", "_patterns")
 
-    def __init__(self, listed: Sequence[str] = ()) -> None:
+    def __init__(self, listed: Iterable[str] = ()) -> None:
         if isinstance(listed, str):
             raise DeclarationError(f"origins is {listed!r}: it is a list, such as [{listed!r}]")
+        if not isinstance(listed, Iterable):
+            raise DeclarationError(f"origins is {listed!r}: it is a list, and an empty one lets in the same host only")
+        listed = tuple(listed)
         self._any = "*" in listed
         self._null = "null" in listed
         self._patterns = tuple(_pattern(text) for text in listed if text not in ("*", "null"))
@@ -104,6 +109,11 @@ class Origins:
             return False
         same = len(hosts) == 1 and _is_same_host(origin, hosts[0])
         return same or any(pattern.matches(origin) for pattern in self._patterns)
+
+
+def is_origin(text: str) -> bool:
+    """Tell whether a text is the origin of a page; if so it may be listed."""
+    return _read(text) is not None
 
 
 def _read(text: str) -> _Origin | None:
@@ -183,7 +193,7 @@ def _advice(scheme: str, separator: str, rest: str) -> str:
     if "@" in rest:
         return "names a user: an origin is a scheme, a host and a port"
     if any(mark in rest for mark in "/?#"):
-        return "has a path behind its host: an origin ends with the host, or its port, without a slash"
+        return "has a path behind its host: an origin ends with the host, or its port"
     return "is no origin: it is a scheme, a host and a port, such as https://app.example.com:8443"
 
 

@@ -86,6 +86,9 @@ class Receiver(Protocol):
     def ponged(self) -> None:
         """The client answered a ping of the wire's own, or sent a pong unasked."""
 
+    def too_large(self) -> None:
+        """The client sent a message larger than the wire takes, which closes it with 1009: `closed` follows."""
+
     def closed(self, code: int, reason: str) -> None:
         """The client is gone, whoever ended it; called once, and nothing after it. 1006 where no close was seen."""
 

@@ -17,7 +17,7 @@ from openline.errors import MissingExtra
 from openline.framing import MESSAGES, WEBSOCKET, Encoding
 from openline.handshake import Handshake
 from openline.node import Node
-from openline.origins import Origins
+from openline.origins import Origins, is_origin
 from openline.outbox import Receiver, Wire
 from openline.protocol.codec import Codec
 from openline.protocol.json import JSON
@@ -83,7 +83,7 @@ def connection_router(
         node = commands.node
         if not node.accepts:
             cause = _STOPPING if node.runs_here else _ELSEWHERE if node.started else _NOT_RUNNING
-            await _refuse(websocket, 503, cause)
+            await _refuse(websocket, node, 503, cause)
             return
         if not origins.allows(websocket.headers.getlist("origin"), websocket.headers.getlist("host")):
             await _refuse_origin(websocket, node)
@@ -91,8 +91,9 @@ def connection_router(
         try:
             codec, subprotocol = _choose(websocket)
         except MissingExtra as error:
-            await _refuse(websocket, 501, str(error))
+            await _refuse(websocket, node, 501, str(error))
             return
+        await _close_dependencies(websocket)
         if not node.expect(websocket):
             await _refuse_one_too_many(websocket, node)
             return
@@ -126,8 +127,7 @@ async def _hold(
 ) -> None:
     """Accept the handshake and hand the line to a session: at once on the fast wire, for its whole life on the plain.
 
-    What the router's dependencies opened is closed before, on either wire: a database connection lasts as long as the
-    handshake. One that fails to close refuses it.
+    It has a place among the connections until it is a session.
     """
     scope = websocket.scope
     app = scope.get("app")
@@ -135,7 +135,6 @@ async def _hold(
     keep_handshake = keep_handshake or bool(getattr(app, "dependency_overrides", None))
     handshake = Handshake.of(scope) if keep_handshake else _bare(app)
     native_heartbeat = websocket.query_params.get("cf_ws_frame_ping_pong") == "true"
-    await _close_dependencies(websocket)
 
     def open_session(wire: Wire) -> Receiver:
         commands.node.expected(websocket)
@@ -169,20 +168,32 @@ def _bare(app: Any) -> Handshake:
     return Handshake.bare(app)
 
 
-async def _refuse(websocket: WebSocket, status: int, cause: str) -> None:
-    """Refuse a handshake, and say why: to the log always, to the client where the server can."""
-    _log.error("a handshake was refused: %s", cause)
+async def _refuse(websocket: WebSocket, node: Node, status: int, cause: str) -> None:
+    """Refuse a handshake, and say why: to the log and, where the server can, to the client."""
+    node.notices.take("handshakes_refused", f"a handshake was refused: {cause}")
     await _answer(websocket, status, cause)
 
 
 async def _refuse_origin(websocket: WebSocket, node: Node) -> None:
     """Refuse a handshake of a page from elsewhere. Anybody may send as many as they like: the log has some of them."""
+    origins = websocket.headers.getlist("origin")
     origin, host = (", ".join(websocket.headers.getlist(name))[:_TOLD] for name in ("origin", "host"))
-    words = (
-        "a handshake was refused with 403: its page is of origin %r, and it went to host %r. If the page is yours, "
-        "list it, Hub(origins=[%r]), or have the proxy in front pass the Host header on as it came"
-    )
-    node.notices.take("origins_refused", words, origin, host, origin)
+    values = [origin, host]
+    words = "a handshake was refused with 403: its page is of origin %r, and it went to host %r"
+    if len(origins) > 1:
+        words = "a handshake was refused with 403: it has several Origin headers, %r, and went to host %r"
+    elif origin == "null":
+        words = (
+            "a handshake was refused with 403: its page has no origin, %r (a file, a sandboxed frame), and it went to "
+            "host %r. Hub(origins=['null']) would let in every such page, whoever's it is"
+        )
+    elif is_origin(origins[0]) and origin == origins[0]:
+        values.append(origin)
+        words += (
+            ". If the page is yours, list it, Hub(origins=[%r]), or have the proxy in front pass the Host header on "
+            "as it came"
+        )
+    node.notices.take("origins_refused", words, *values)
     await _answer(websocket, 403, "pages of this origin may not connect here")
 
 
@@ -202,6 +213,10 @@ async def _answer(websocket: WebSocket, status: int, cause: str) -> None:
 
 
 async def _close_dependencies(websocket: WebSocket) -> None:
+    """Close what the router's dependencies opened: a database connection lasts as long as the handshake.
+
+    One that fails to close refuses the handshake; one that hangs holds nothing but itself.
+    """
     for key in ("fastapi_function_astack", "fastapi_inner_astack"):
         stack = websocket.scope.get(key)
         if isinstance(stack, AsyncExitStack):

@@ -22,11 +22,11 @@ from openline.counters import Counters
 from openline.errors import Disconnect
 from openline.inbox import Inbox
 from openline.life import State
+from openline.notices import Excess, Notices
 from openline.options import Heartbeat, Limits
 from openline.outbox import Outbox, Wire
-from openline.protocol import messages
 from openline.protocol.codec import DecodeError, NestedTooDeep
-from openline.protocol.messages import PING, Command, ConnectRequest, Reply, Request
+from openline.protocol.messages import PING, Command, ConnectRequest, PingRequest, Reply, Request, SendRequest
 from openline.protocol.pushes import message_push, unsubscribe_push
 from openline.publication import ClientInfo
 from openline.quota import Quota
@@ -47,6 +47,7 @@ class Conductor(Protocol):
     clock: Clock
     timers: Timers
     counters: Counters
+    notices: Notices
     quota: Quota
 
     @property
@@ -127,8 +128,7 @@ class Session:
     ) -> None:
         self.id = str(uuid.uuid4())
         self.user = ""
-        self.encoded_info = b""
-        self.encoded_meta = b""
+        self.encoded_info = self.encoded_meta = b""
         self.state: dict[str, Any] = {}
         self.handshake = handshake
         self.native_heartbeat = native_heartbeat
@@ -226,18 +226,24 @@ class Session:
                 if self.life is State.ENDED or (self.life is State.REFUSED and not refused_before):
                     return  # what stood in one frame with a refused connect is not looked at
         except DecodeError as error:
-            self._conductor.counters.messages_too_deep += isinstance(error, NestedTooDeep)
-            _log.info("session %s sent a frame that is not of the protocol: %s", self.id, error)
+            excess: Excess = "messages_too_deep" if isinstance(error, NestedTooDeep) else "messages_malformed"
+            self._conductor.notices.take(excess, "session %s sent what is not of the protocol: %s", self.id, error)
             self.end(codes.CLOSED_BAD_REQUEST)
+
+    def too_large(self) -> None:
+        """The client sent a message larger than the wire takes, and is being closed for it."""
+        limit = self._conductor.limits.message_bytes
+        words = "session %s of user %r sent a message larger than Limits.message_bytes (%d): closed with 1009"
+        self._conductor.notices.take("messages_too_large", words, self.id, self.user, limit)
 
     def _take(self, command: Command) -> None:
         request = command.request()
         if request is None:
             self._pong(command)
         elif (
-            isinstance(request, messages.PingRequest)
+            isinstance(request, PingRequest)
             or self.life is State.REFUSED
-            or (command.id == 0 and not isinstance(request, messages.SendRequest))
+            or (command.id == 0 and not isinstance(request, SendRequest))
             or isinstance(request, ConnectRequest) is not (self.life is State.OPENED)
         ):
             self.end(codes.CLOSED_BAD_REQUEST)
@@ -357,9 +363,8 @@ class Session:
         if self.life is not State.CONNECTED:
             return self._wait_until
         ends = (subscription.ends_at for subscription in self._subscriptions.values())
-        return min(
-            (when for when in (self.ping_due, self._pong_due, self.ends_at, *ends) if when is not None), default=None
-        )
+        times = (self.ping_due, self._pong_due, self.ends_at, *ends)
+        return min((when for when in times if when is not None), default=None)
 
     def wake(self, now: float) -> float | None:
         """Do what is due: the timers call this."""
@@ -386,18 +391,14 @@ class Session:
                 if subscription.ends_at is not None and now >= subscription.ends_at:
                     self.lose(subscription, codes.UNSUBSCRIBED_EXPIRED)
             self._ping(now)
-        return None if self._ended() else self._earliest()
-
-    def _ended(self) -> bool:
-        return self.life is State.ENDED
+        return self._earliest() if self.takes_commands else None
 
     def _ping(self, now: float) -> None:
-        if self._ended() or self.ping_due is None or now < self.ping_due:
+        if not self.takes_commands or self.ping_due is None or now < self.ping_due:
             return
-        heartbeat = self._conductor.heartbeat
         if self._wire.ping() if self.native_heartbeat else self.push(PING):
-            self._pong_due = now + heartbeat.pong_seconds
-        self.ping_due = now + heartbeat.ping_seconds
+            self._pong_due = now + self._conductor.heartbeat.pong_seconds
+        self.ping_due = now + self._conductor.heartbeat.ping_seconds
 
     def ponged(self) -> None:
         """The client answered a ping of the wire."""
@@ -429,8 +430,7 @@ class Session:
         self.end(codes.CLOSED_SHUTDOWN)
 
     def _finish(self, code: DisconnectCode) -> None:
-        connected = self.life is State.CONNECTED
-        self.life = State.ENDED
+        connected, self.life = self.life is State.CONNECTED, State.ENDED
         self.outbox.drop()
         self._inbox.drop()
         self._conductor.timers.forget(self)

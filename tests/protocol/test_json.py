@@ -298,3 +298,10 @@ class TestDepth:
             next(commands)
         with pytest.raises(NestedTooDeep):
             next(commands)
+
+
+@pytest.mark.parametrize("end", [b"", b"\xff"], ids=["whole", "broken at its end"])
+def test_nobody_goes_down_the_stack_to_see_whether_something_is_json(end: bytes) -> None:
+    """What nests deeper than a line may is no JSON for a client, whatever it ends in; one that nests as deep is."""
+    assert not is_json(b"[" * (DEEPEST_LINE + 1) + b"]" * (DEEPEST_LINE + 1) + end)
+    assert is_json(b"[" * DEEPEST_LINE + b"]" * DEEPEST_LINE)

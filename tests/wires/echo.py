@@ -40,6 +40,9 @@ class Echo:
     def ponged(self) -> None:
         """Nobody pinged."""
 
+    def too_large(self) -> None:
+        """It is closed for it."""
+
     def closed(self, code: int, reason: str) -> None:
         """Nothing is left to do."""
 

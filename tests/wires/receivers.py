@@ -24,6 +24,7 @@ class Recorder:
 
     Attributes:
         wire: of the latest connection; there once `opened` has been recorded.
+        refused: how many messages were larger than the wire takes.
         on_receive: called with each message after it was recorded, on the server's loop.
     """
 
@@ -31,6 +32,7 @@ class Recorder:
         self.wire: Wire
         self.on_receive: Callable[[bytes], None] = lambda _frame: None
         self.on_open: Callable[[Wire], None] = lambda _wire: None
+        self.refused = 0
         self._events: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
 
     def open(self, wire: Wire) -> Receiver:
@@ -56,6 +58,10 @@ class Recorder:
     def resume(self) -> None:
         """Record it."""
         self._events.put(("resumed",))
+
+    def too_large(self) -> None:
+        """Count it."""
+        self.refused += 1
 
     def closed(self, code: int, reason: str) -> None:
         """Record the end."""

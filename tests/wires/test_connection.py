@@ -124,6 +124,16 @@ def test_a_client_in_the_middle_of_a_huge_message_sees_why_it_was_closed(line: L
         assert client.read_close() == (1009, "message too big")
         client.read_end()
     assert line.recorder.next() == ("closed", 1009, "message too big")
+    assert line.recorder.refused == 1
+
+
+def test_a_client_that_closes_with_1009_sent_nothing_too_large(line: Line) -> None:
+    """It found something of ours so. The receiver is told the code, and not that the wire refused anything."""
+    with line.client() as client:
+        client.send_close(1009, "message too big")
+        assert client.read_close() == (1009, "message too big")
+    assert line.recorder.next() == ("closed", 1009, "message too big")
+    assert line.recorder.refused == 0
 
 
 # --- pausing ----------------------------------------------------------------------------------------------------------

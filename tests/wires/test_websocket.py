@@ -243,6 +243,15 @@ def test_a_message_that_cannot_be_taken_closes_the_socket(
         assert client.read_close() == (code, reason)
         client.send_close(code)
         assert line.recorder.next() == ("closed", code, reason)
+    assert line.recorder.refused == (code == 1009)
+
+
+def test_a_client_that_closes_with_1009_sent_nothing_too_large(line: PlainLine) -> None:
+    """It found something of ours so."""
+    with line.client() as client:
+        client.send_close(1009, "message too big")
+        assert line.recorder.next()[0] == "closed"  # with which code is the server's word
+    assert line.recorder.refused == 0
 
 
 def test_a_receiver_that_closes_at_once(line: PlainLine) -> None:

@@ -1,7 +1,7 @@
 """The socket below a transport, borrowed for sending.
 
 A transport's `write` keeps buffers, limits and a queue of its own for the case that the kernel does not take everything
-at once. Nearly always it does, and then all of that costs more than half as much again as the `send` itself. So the
+at once. Nearly always it does, and then all of that is a fifth on top of what a `send` costs (`bench/calls.py`). So the
 fast wire sends first, and gives the transport only what the kernel did not take.
 
 Invariants of this file:

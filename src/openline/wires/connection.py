@@ -18,6 +18,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Final, final
 
 from websockets.extensions import Extension
@@ -132,6 +133,9 @@ class Connection(asyncio.Protocol, ABC):
     @abstractmethod
     def _ponged(self, payload: bytes) -> None:
         """The peer answered a ping, or sent a pong unasked."""
+
+    def _too_large(self) -> None:
+        """The peer sent a message larger than is taken, and is closed with 1009 for it."""
 
     def _extensions(self) -> list[Extension]:
         """Give what the parser needs beyond RFC 6455: what was agreed on at the handshake."""
@@ -377,13 +381,16 @@ class Connection(asyncio.Protocol, ABC):
             code = int(sent.code)
             self._end = (code, _REASONS.get(code, sent.reason))
             self._write(close_frame(*self._end))
+            if code == CloseCode.MESSAGE_TOO_BIG:
+                self._too_large()
         self._shut()
         self._is_deaf = True
         self._set_deadline(self._close_seconds)
         # Closing a socket that has unread bytes resets it, and the peer might never see why. Where TCP can be closed
         # in one direction the peer is left to finish; TLS reads to the end by itself.
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            with suppress(OSError):  # it has gone meanwhile, and the transport does not know yet
+                self._transport.write_eof()
         else:
             self._transport.close()
         self._tell_end()

@@ -71,6 +71,9 @@ class _Nobody:
     def ponged(self) -> None:
         pass
 
+    def too_large(self) -> None:
+        pass
+
     def closed(self, code: int, reason: str) -> None:
         pass
 
@@ -177,6 +180,9 @@ class FastWire(Connection):
             self.close(1007, "invalid UTF-8", deadline_seconds=self._close_seconds)
         else:
             self._receiver.receive(payload)
+
+    def _too_large(self) -> None:
+        self._receiver.too_large()
 
     def _ended(self, code: int, reason: str) -> None:
         receiver, self._receiver = self._receiver, NOBODY

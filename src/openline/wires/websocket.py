@@ -164,6 +164,7 @@ class PlainWire:
         text = message.get("text")
         payload: bytes = message["bytes"] if text is None else text.encode()
         if len(payload) > self._message_bytes:
+            self._receiver.too_large()
             self.close(1009, "message too big", deadline_seconds=self._close_seconds)
         elif text is None and not self.encoding.codec.binary and not is_utf8(payload):
             self.close(1007, "invalid UTF-8", deadline_seconds=self._close_seconds)

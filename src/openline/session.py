@@ -268,9 +268,9 @@ class Session:
         """Tell whether carrying out a request may have to wait."""
         return self._conductor.waits(self, request)
 
-    async def carry_out(self, identifier: int, request: Request) -> None:
+    def carry_out(self, identifier: int, request: Request) -> Coroutine[Any, Any, None]:
         """Carry out a request and queue its reply. Never raises."""
-        await self._conductor.carry_out(self, identifier, request)
+        return self._conductor.carry_out(self, identifier, request)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run in a task that somebody looks after."""

@@ -331,15 +331,20 @@ def flush_all(outboxes: Iterable[Outbox]) -> None:
     a system call leaves the processor's caches cold, so whatever is done between two of them takes several times as
     long.
     """
-    ready: list[tuple[Outbox, Direct, bytes]] = []
+    # Three lists, as a tuple for each client would set off the garbage collector in the middle of every turn.
+    ready: list[Outbox] = []
+    directs: list[Direct] = []
+    chunks: list[bytes] = []
     for outbox in outboxes:
         chunk, direct = outbox.first, outbox.wire.direct
         if chunk is None or direct is None or outbox.rest is not None:
             outbox.flush()
         else:
             outbox.first = None
-            ready.append((outbox, direct, chunk))
-    for outbox, direct, chunk in ready:
+            ready.append(outbox)
+            directs.append(direct)
+            chunks.append(chunk)
+    for outbox, direct, chunk in zip(ready, directs, chunks, strict=True):
         try:
             sent = direct.send(chunk)
         except OSError:  # no room, or a broken connection: the wire finds out which

@@ -22,10 +22,10 @@ WEB_SOURCES := $(shell find web/. -path web/./node_modules -prune -o -print 2>/d
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 .DELETE_ON_ERROR:
-.PHONY: help setup web demo test autobahn bench check format docs wheel lock proto chromium clean
+.PHONY: help setup web demo test autobahn chaos bench bench-cluster check format docs wheel lock proto chromium debian clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(OPENLINE) ## prepare .venv with the locked packages (PYTHON= names the interpreter)
 
@@ -35,14 +35,20 @@ demo: $(OPENLINE) $(PAGES) ## start the demo on http://127.0.0.1:8000 (PORT= cha
 	@echo "The demo is at http://127.0.0.1:$(PORT) (Ctrl-C ends it)"
 	@$(VENV)/bin/openline run openline.demo.app:app --host 127.0.0.1 --port $(PORT)
 
-test: $(OPENLINE) $(PAGES) $(NODE_PACKAGES) chromium ## prepare what is missing and run every test (ARGS= goes to pytest)
+test: $(OPENLINE) $(PAGES) $(NODE_PACKAGES) chromium debian ## prepare what is missing and run every test (ARGS= goes to pytest)
 	@$(RUN) -m pytest $(ARGS)
 
 autobahn: $(OPENLINE) $(AUTOBAHN_PACKAGES) ## run the Autobahn suite against the fast wire (PYTHON2= names a Python 2.7)
 	@PYTHON2="$(PYTHON2)" $(RUN) -m tests.autobahn $(ARGS)
 
+chaos: $(OPENLINE) debian ## break nodes, engines and lines under load (ARGS=--quick for a short run)
+	@$(RUN) -m tests.chaos $(ARGS)
+
 bench: $(BENCH_PACKAGES) $(BENCH_NODE_PACKAGES) ## measure Openline beside others (ARGS=--quick for a short look)
 	@PYTHONPATH=src $(BENCH)/bin/python -m bench $(ARGS)
+
+bench-cluster: $(OPENLINE) ## measure many nodes beside what they are made of (ARGS=--quick for a short look)
+	@$(RUN) -m bench.cluster $(ARGS)
 
 check: $(OPENLINE) ## ruff, mypy --strict and the floors
 	@$(RUN) -m ruff check
@@ -74,8 +80,11 @@ proto: $(OPENLINE) ## write the Protobuf code anew from client.proto
 chromium: $(OPENLINE)
 	@$(RUN) tests/browser/chromium.py
 
+debian:
+	@scripts/debian.sh
+
 clean: ## remove what was made, .venv and node_modules included
-	rm -rf $(VENV) $(BENCH) $(AUTOBAHN) web/node_modules bench/node/node_modules src/openline/demo/static dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) $(AUTOBAHN) .chaos web/node_modules bench/node/node_modules src/openline/demo/static dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests scripts bench -type d -name __pycache__ -exec rm -rf {} +
 
 $(PACKAGES): requirements/dev.txt scripts/venv.sh

@@ -71,6 +71,7 @@ class Generator:
         extra: Literal["reading", "frozen"] | None = None,
         stall_seconds: float = 10,
         may_miss: bool = False,
+        publisher: Server | None = None,
     ) -> Result:
         """Open lines to a server and put a load on it.
 
@@ -84,6 +85,8 @@ class Generator:
             extra: one more line, that reads but is not counted, or that never reads.
             stall_seconds: when so long nothing has come, what is not there is missing.
             may_miss: deliveries may be missing; the result says so.
+            publisher: the server the first line connects to, if it is another one, whose CPU and memory count too. What
+                that line hears is not timed.
         Raises:
             Failed: a line did not open, was closed or heard something else than was published; or deliveries
                 are missing.
@@ -91,6 +94,9 @@ class Generator:
         words: list[object] = ["--stall", stall_seconds, "--messages", messages, "--window", window]
         if extra is not None:
             words += ["--extra", extra]
+        if publisher is not None:
+            words += ["--publish-port", publisher.port]
+            words += [word for process in publisher.processes() for word in ("--process", process)]
         command = self._command(server, lines, *words)
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
         if done.returncode not in (0, 1):
@@ -102,13 +108,15 @@ class Generator:
         return result
 
     @contextmanager
-    def holding(self, server: Server, *, lines: int) -> Iterator[Result]:
+    def holding(self, server: Server, *, lines: int, rooms: int = 1) -> Iterator[Result]:
         """Open lines to a server and keep them open until the block ends.
 
+        Args:
+            rooms: into so many they are spread, by the ``#`` in the peer's steps.
         Raises:
             Failed: a line did not open, or was closed.
         """
-        command = self._command(server, lines, "--hold")
+        command = self._command(server, lines, "--hold", "--rooms", rooms)
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
             assert process.stdout is not None

@@ -26,6 +26,8 @@ DOCS: Final = Path(__file__).parent
 #: The names of each part of the page, in their order. `openline.__all__` and `openline.testing.__all__` are told whole.
 PARTS: Final[Sequence[tuple[str, str, str, tuple[str, ...]]]] = (
     ("openline", "The hub and its channels", "", ("Hub", "Channel", "HistoryPage", "Kept", "Counters")),
+    ("openline", "The nodes of a hub", "", ("NodeInfo", "Survey")),
+    ("openline", "Publishing from elsewhere", "", ("Publisher", "PublisherChannel")),
     ("openline", "Clients", "", ("Session", "CurrentSession", "User")),
     ("openline", "What handlers return", "", ("Accept", "Allow")),
     ("openline", "Options", "Frozen values, checked when they are made.", ("History", "Limits", "Heartbeat")),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from openline.brokers.base import Deliver, Page
+from openline.brokers.base import Page, Recipient
 from openline.brokers.memory import MemoryBroker
 from openline.errors import BrokerUnavailable
 from openline.options import History
@@ -24,6 +24,7 @@ class RemoteBroker:
     """
 
     immediate = False
+    is_open = False
 
     def __init__(self, inner: MemoryBroker) -> None:
         self.inner = inner
@@ -33,26 +34,44 @@ class RemoteBroker:
         self.lose: Callable[[Message], bool] = lambda message: False
         self.before_history: Callable[[], Any] = _nothing
         self.after_history: Callable[[], Any] = _nothing
-        self._deliver: Deliver = lambda channel, message: None
+        self.node = ""
+        self._recipient: Recipient | None = None
 
-    async def start(self, deliver: Deliver) -> None:
+    @property
+    def problem(self) -> str:
+        """What is wrong."""
+        return "the test has taken the broker away" if self.away else self.inner.problem
+
+    async def start(self, node: str, recipient: Recipient | None) -> None:
         """Begin."""
-        self._deliver = deliver
-        await self.inner.start(self._arrive)
+        self.node, self._recipient = node, recipient
+        await self.inner.start(node, self)
 
-    def _arrive(self, channel: str, message: Message) -> None:
+    def deliver(self, channel: str, message: Message) -> None:
+        """Take what the memory broker carries: lose it, hold it or let it arrive."""
         if self.lose(message):
             return
         if self.holding:
             self.held.append((channel, message))
-        else:
-            self._deliver(channel, message)
+        elif self._recipient is not None:
+            self._recipient.deliver(channel, message)
+
+    def doubt(self, channels: Iterable[str]) -> None:
+        """Let the node doubt channels, as after a cut."""
+        if self._recipient is not None:
+            self._recipient.doubt(channels)
+
+    def hear(self, word: bytes) -> None:
+        """Let a word arrive."""
+        if self._recipient is not None:
+            self._recipient.hear(word)
 
     def release(self, count: int | None = None) -> None:
         """Let held messages arrive, in their order."""
         arriving, self.held = self.held[:count], self.held[len(self.held) if count is None else count :]
         for channel, message in arriving:
-            self._deliver(channel, message)
+            if self._recipient is not None:
+                self._recipient.deliver(channel, message)
 
     async def stop(self) -> None:
         """End."""
@@ -98,6 +117,11 @@ class RemoteBroker:
         await self._travel()
         await self.inner.announce(channel, arrival)
 
+    async def tell(self, word: bytes, node: str = "") -> None:
+        """Tell, after a moment."""
+        await self._travel()
+        await self.inner.tell(word, node)
+
     async def history(
         self,
         channel: str,
@@ -121,7 +145,7 @@ class RemoteBroker:
 
     async def _travel(self) -> None:
         if self.away:
-            raise BrokerUnavailable("the test has taken the broker away")
+            raise BrokerUnavailable(self.problem)
         await asyncio.sleep(0)
 
 

@@ -45,8 +45,7 @@ async def nothing_is_left(hub: Hub) -> None:
         assert not late
     assert not hub.sessions
     assert not node._users
-    assert not node._expected
-    assert not node._arriving
+    assert not node.places
     assert not node._topics
     assert not node._interest._followed
     assert not node._interest._locks

@@ -56,7 +56,7 @@ async def test_handshakes_on_their_way_count() -> None:
         assert len(hub.sessions) == 3
         for stack in reversed(stacks):
             await stack.aclose()
-        assert not hub._node._expected
+        assert not hub._node.places
 
 
 async def test_a_handshake_that_comes_to_nothing_gives_its_place_back() -> None:
@@ -66,7 +66,7 @@ async def test_a_handshake_that_comes_to_nothing_gives_its_place_back() -> None:
         with pytest.raises(Exception, match="no such transport"):
             async with line(_failing_to_accept(app)):
                 pass
-        assert not hub._node._expected
+        assert not hub._node.places
         async with connect(app):
             pass
 
@@ -194,7 +194,7 @@ async def test_connects_that_are_decided_at_the_same_time_count() -> None:
                 codes.append(closed.code)
         assert codes == [3504] * 4
         assert len(hub.user("ada").sessions) == 2
-        assert not hub._node._arriving
+        assert not hub._node.places
 
 
 async def test_connects_that_wait_for_a_broker_count_and_give_their_place_back() -> None:
@@ -203,14 +203,14 @@ async def test_connects_that_wait_for_a_broker_count_and_give_their_place_back()
     async with serving(hub) as app, line(app) as first, line(app) as second:
         node, session = hub._node, next(iter(hub.sessions.values()))
         session.user = "ada"
-        with node.arriving(session):
+        with node.places.arriving(session):
             assert await ended(second.connect(token="ada")) == 3504
             first.cut()
             await first.closed()
             async with connect(app, token="ada"):
                 assert len(hub.user("ada").sessions) == 1
-        assert not node._arriving
-        with pytest.raises(Exception, match="3000"), node.arriving(session):
+        assert not node.places
+        with pytest.raises(Exception, match="3000"), node.places.arriving(session):
             pass
 
 

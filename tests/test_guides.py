@@ -10,9 +10,11 @@ from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from openline.errors import OpenlineError
-from openline.testing import Client, Closed, HandshakeRefused, Refused, connect
+from openline.testing import Client, Closed, HandshakeRefused, Refused, connect, started
+from tests.engines.valkey import ValkeyServer
 from tests.pages import ROOT, page, program
 from tests.running import openline_run, running
 
@@ -220,3 +222,53 @@ async def test_the_shop_of_the_concepts_page(monkeypatch: pytest.MonkeyPatch) ->
         newest = await ada.subscribe("price:corner:tea", recover=True, offset=0, epoch="")
         assert [missed["data"] for missed in newest["publications"]] == [{"price": 230}]
         assert await ada.rpc("price.now", {"shop": "corner", "item": "tea"}) == 230
+
+
+# --- scaling out --------------------------------------------------------------------------------------------------
+
+
+async def test_the_routes_of_the_scaling_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its counts are those of the clients; its health is red while the engine is away, and green again after."""
+    with ValkeyServer(aof=True) as server:
+        monkeypatch.setenv("BROKER", server.url)
+        async with program(page("docs/scaling.md"), "main.py", monkeypatch) as main, routes(main.app) as http:
+
+            async def turns(status: int) -> None:
+                async with asyncio.timeout(15):
+                    while (await http.get("/health")).status_code != status:  # noqa: ASYNC110  # a route has no event
+                        await asyncio.sleep(0.02)
+
+            async with connect(main.app) as client:
+                await client.subscribe("room:lobby")
+                assert (await http.get("/rooms")).json() == {"room:lobby": 1}
+                assert list((await http.get("/nodes")).json().values()) == [1]
+                assert (await http.delete("/users/ada/connections")).status_code == 200
+                await turns(200)
+                server.kill()
+                await turns(503)
+                assert (await http.delete("/users/ada/connections")).status_code == 503
+                server.restart()
+                await turns(200)
+                assert (await http.post("/rooms/lobby?text=back&key=1")).status_code == 200
+                assert (await client.publication())["data"] == {"text": "back"}
+
+
+# --- publishing from elsewhere ------------------------------------------------------------------------------------
+
+
+async def test_the_functions_of_the_publishing_page(valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sync and async code is heard in the hub's room; what is tried again under its key is heard once."""
+    monkeypatch.setenv("BROKER", valkey.url)
+    async with program(page("docs/publishing.md"), "channels.py", monkeypatch) as channels, channels.publisher:
+        app = FastAPI()
+        app.include_router(channels.hub.router)
+        async with started(app), connect(app) as client:
+            await client.subscribe("room:kitchen")
+            offset = await asyncio.to_thread(channels.announce, "kitchen", "tea")
+            assert await channels.announce_async("kitchen", "cake") == offset + 1
+            for _ in range(2):
+                await asyncio.to_thread(channels.announce_paid, 7)
+            await channels.announce_async("kitchen", "the end")
+            heard = [(await client.publication())["data"]["text"] for _ in range(4)]
+
+    assert heard == ["tea", "cake", "order 7 is paid", "the end"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from openline import (
     Hub,
     HubNotStarted,
     Limits,
+    NodeInfo,
     PayloadTooBig,
     Position,
+    Survey,
     UnknownChannel,
     UsageError,
 )
@@ -45,7 +48,7 @@ def hub_with_channels(clock: VirtualClock | None = None) -> Hub:
 # --- declarations -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("broker", ["", "redis://localhost", "memory", "memory://elsewhere"])
+@pytest.mark.parametrize("broker", ["", "kafka://localhost", "memory", "memory://elsewhere"])
 def test_a_broker_that_is_not_known_is_refused_at_once(broker: str) -> None:
     """Not at the first publication."""
     with pytest.raises(DeclarationError, match="broker"):
@@ -297,3 +300,39 @@ async def test_counters_only_grow() -> None:
         1,
         1,
     )
+
+
+async def test_a_hub_knows_its_nodes() -> None:
+    """In one process there is one; none while it does not run."""
+    hub = hub_with_channels()
+    assert list(hub.nodes) == []
+    async with serving(hub) as app, connect(app):
+        (node,) = hub.nodes
+        assert isinstance(node, NodeInfo)
+        assert (node.clients, node.users, node.channels) == (1, 0, 0)
+        assert node.started_at <= time.time()
+    assert list(hub.nodes) == []
+
+
+async def test_a_survey_says_who_is_where() -> None:
+    """All channels, or those that begin with a prefix; only while it runs."""
+    hub = hub_with_channels()
+    async with serving(hub) as app, connect(app) as one, connect(app) as two:
+        await one.subscribe("room:a")
+        await two.subscribe("room:a")
+        await two.subscribe("room:b")
+        survey = await hub.survey()
+        assert isinstance(survey, Survey)
+        assert (survey.channels, survey.clients, survey.nodes) == ({"room:a": 2, "room:b": 1}, 2, hub.nodes)
+        assert (await hub.survey("room:b")).channels == {"room:b": 1}
+    with pytest.raises(HubNotStarted):
+        await hub.survey()
+
+
+async def test_a_health_route_says_what_is_wrong() -> None:
+    """As in the docstring of `Hub.problems`: nothing while all works."""
+    hub = hub_with_channels()
+    assert list(hub.problems) == ["the hub is not running"]
+    async with serving(hub):
+        assert list(hub.problems) == []
+    assert len(hub.problems) == 1

@@ -37,7 +37,7 @@ def serving(limits: Limits) -> Iterator[tuple[Hub, Served]]:
     app.include_router(hub.router)
     with uvicorn_server(app, loop="uvloop", lifespan="on") as served:
         yield hub, served
-        assert served.call(lambda: len(hub._node._expected)) == 0
+        assert served.call(lambda: len(hub._node.places)) == 0
 
 
 def send(client: Client, *commands: dict[str, Any]) -> None:

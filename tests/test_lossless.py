@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openline import catching_up, healing
 from openline.brokers.memory import MemoryBroker
 from openline.options import ChannelOptions, Heartbeat, History, Limits
 from openline.publication import Message, Publication
@@ -41,11 +42,13 @@ class Follower:
         self.session: Session | None = None
         self._read = 0
         self._subscribes = 1
+        self._is_refused = False
 
     def come(self) -> None:
         """Open a new connection and subscribe, recovering where there is something to recover from."""
         self.wire = RecordingWire()
         self._read = 0
+        self._is_refused = False
         session = self._engine.commands.open(self.wire)
         assert isinstance(session, Session)
         self.session = session
@@ -71,6 +74,9 @@ class Follower:
         if self.wire.close_code is not None:
             assert self.wire.close_code in (3008, 3010, 3004), self.wire.close_code
             self.come()
+        elif self._is_refused:
+            self._is_refused = False
+            self._subscribe()
 
     def _take(self, message: dict[str, Any]) -> None:
         push = message.get("push", {})
@@ -81,6 +87,11 @@ class Follower:
             self._subscribe()
         elif "subscribe" in message:
             self._subscribed(message["subscribe"])
+        elif "error" in message:
+            # The broker is away: the client stays connected, and tries again by itself.
+            assert message["error"]["code"] == 100
+            assert message["error"]["temporary"]
+            self._is_refused = True
 
     def _subscribed(self, result: dict[str, Any]) -> None:
         if result.get("recovered"):
@@ -115,9 +126,7 @@ class World:
         kind, number = step
         follower = self.followers[number % len(self.followers)]
         if kind == "publish":
-            for _ in range(1 + number % 3):
-                self.published += 1
-                await self.engine.publish("a", self.published)
+            await self.publish(1 + number % 3)
         elif kind == "cut" and follower.session is not None:
             follower.session.closed(1006, "")
             follower.look()
@@ -129,16 +138,23 @@ class World:
             follower.wire.unread_bytes = 0
             follower.look()
         elif kind == "flood":
-            for _ in range(10):
-                self.published += 1
-                await self.engine.publish("a", self.published)
+            await self.publish(10)
         elif kind == "expire":
             await self.engine.clock.advance(70)
         elif kind == "go round":
-            for _ in range(number):
-                await asyncio.sleep(0)
+            await go_round(number)
         elif self.broker is not None:
             self.trouble(self.broker, kind, number)
+
+    async def publish(self, count: int) -> None:
+        """Publish from here, or from another node while this one is cut off."""
+        for _ in range(count):
+            self.published += 1
+            if self.broker is not None and self.broker.away:
+                data = json.dumps(self.published).encode()
+                await self.broker.inner.publish("a", data, history=OPTIONS.history)
+            else:
+                await self.engine.publish("a", self.published)
 
     def trouble(self, broker: RemoteBroker, kind: str, number: int) -> None:
         """What only a network does."""
@@ -156,25 +172,52 @@ class World:
             broker.release(1 + number)
             if not broker.held:
                 broker.holding = False
+        elif kind == "cut off":
+            # What is on its way is gone, and so is what is published from now on.
+            broker.away = True
+            broker.held.clear()
+            broker.lose = lambda message: True
+        elif kind == "back" and broker.away:
+            broker.away = False
+            broker.lose = lambda message: False
+        elif kind == "doubt" and not broker.away:
+            broker.doubt(["a"])
+        elif kind == "slow":
+            # From now on what is read takes so long on its way here, and is old by then.
+            broker.after_history = lambda: go_round(3 * number)
 
     async def rest(self) -> None:
-        """Everything heals: all that is held arrives, everybody reads, and one last publication comes."""
+        """Everything heals: all that is held arrives, and everybody reads.
+
+        What was lost for good shows when the channel is doubted: there need be no newer one.
+        """
         if self.broker is not None:
+            self.broker.away = False
             self.broker.lose = lambda message: False
             self.broker.holding = False
             self.broker.release()
-        for _ in range(4):
+            self.broker.doubt(["a"])
+            self.broker.after_history = lambda: go_round(0)
+        for _ in range(6):
             for follower in self.followers:
                 follower.wire.keeps_unread = False
                 follower.wire.unread_bytes = 0
                 follower.look()
             await self.engine.settle()
-        self.published += 1
-        await self.engine.publish("a", self.published)
+        for follower in self.followers:
+            follower.look()
+            assert follower.offset == self.published, "somebody is behind and was not told"
+        await self.publish(1)
         for _ in range(4):
             await self.engine.settle()
             for follower in self.followers:
                 follower.look()
+
+
+async def go_round(times: int) -> None:
+    """Let the event loop go round."""
+    for _ in range(times):
+        await asyncio.sleep(0)
 
 
 STEPS = st.lists(
@@ -182,6 +225,7 @@ STEPS = st.lists(
         st.sampled_from(
             ["publish"] * 4
             + ["cut", "stop reading", "read", "flood", "expire", "lose", "hold", "release"]
+            + ["cut off", "back", "back", "doubt", "slow"]
             + ["go round"] * 3
         ),
         st.integers(0, 7),
@@ -195,15 +239,23 @@ async def live(steps: list[tuple[str, int]], *, remote: bool) -> None:
     clock = VirtualClock()
     memory = MemoryBroker(now=clock.wall)
     network = RemoteBroker(memory) if remote else None
-    async with running(OPTIONS, broker=network or memory, clock=clock, limits=LIMITS, heartbeat=SILENT) as engine:
-        world = World(engine, network, followers=3)
-        for follower in world.followers:
-            follower.come()
-        for step in steps:
-            await world.act(step)
-        await world.rest()
-        for follower in world.followers:
-            assert follower.offset == world.published, "somebody is behind and was not told"
+    running_engine = running(OPTIONS, broker=network or memory, clock=clock, limits=LIMITS, heartbeat=SILENT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(healing, "RETRY_SECONDS", 0)
+        patch.setattr(catching_up, "RETRY_SECONDS", 0)
+        async with running_engine as engine:
+            await play(World(engine, network, followers=3), steps)
+
+
+async def play(world: World, steps: list[tuple[str, int]]) -> None:
+    """Play the steps in a world."""
+    for follower in world.followers:
+        follower.come()
+    for step in steps:
+        await world.act(step)
+    await world.rest()
+    for follower in world.followers:
+        assert follower.offset == world.published, "somebody is behind and was not told"
 
 
 @pytest.mark.parametrize("remote", [False, True], ids=["memory", "network"])

@@ -1,107 +1,27 @@
-"""This process in the cluster: healing, life and what is left behind."""
+"""This process in the cluster: its life, and what is left behind."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
+import msgspec
 import pytest
 
-from openline import node as node_module
+from openline.brokers.base import Broker
 from openline.brokers.memory import MemoryBroker
 from openline.errors import BrokerUnavailable, HubNotStarted, PayloadTooBig
-from openline.options import ChannelOptions, Heartbeat, History, Limits
+from openline.node import FAILURE_SECONDS, Node
+from openline.options import ChannelOptions, Heartbeat, Limits
+from openline.presence.base import Presence
 from openline.presence.memory import MemoryPresence
-from openline.publication import Publication
+from openline.publication import Arrival, ClientInfo
 from openline.testing import VirtualClock
 from openline.topic import Topic
 from tests.engine import KEPT, PLAIN, Engine, running, send
+from tests.network import Network, NetworkBroker
 from tests.remote_broker import RemoteBroker
 from tests.remote_presence import RemotePresence
-
-
-async def test_a_lost_message_is_healed_before_anything_newer() -> None:
-    """A message that the broker failed to carry comes from history, in its place, and nobody notices."""
-    broker = RemoteBroker(MemoryBroker())
-    async with running(KEPT, broker=broker) as engine:
-        wire, _ = engine.client("a")
-        await engine.settle()
-        broker.lose = lambda message: isinstance(message, Publication) and message.data == b"2"
-        await engine.publish("a", 1, 2, 3)
-        await engine.settle()
-        assert wire.publications("a") == [1, 2, 3]
-        assert engine.node.counters.gaps_healed == 1
-
-
-async def test_healing_against_live() -> None:
-    """What is published while a gap is being healed waits for it, and comes once."""
-    broker = RemoteBroker(MemoryBroker())
-    async with running(KEPT, broker=broker) as engine:
-        wire, _ = engine.client("a")
-        await engine.settle()
-
-        async def meanwhile() -> None:
-            broker.before_history = broker.after_history = lambda: asyncio.sleep(0)
-            await engine.publish("a", 4, 5)
-
-        broker.lose = lambda message: isinstance(message, Publication) and message.data in (b"1", b"2")
-        broker.after_history = meanwhile
-        await engine.publish("a", 1, 2, 3)
-        await engine.settle()
-        assert wire.publications("a") == [1, 2, 3, 4, 5]
-
-
-async def test_one_joins_while_a_gap_is_healed() -> None:
-    """A newcomer during healing gets everything after its reply, and nothing twice."""
-    broker = RemoteBroker(MemoryBroker())
-    async with running(KEPT, broker=broker) as engine:
-        early, _ = engine.client("a")
-        late, session = engine.client()
-        await engine.settle()
-        broker.lose = lambda message: isinstance(message, Publication) and message.data == b"1"
-        await engine.publish("a", 1)
-        await engine.publish("a", 2)
-        send(session, id=5, subscribe={"channel": "a", "recover": True})
-        await engine.settle()
-        await engine.publish("a", 3)
-        await engine.settle()
-        reply = next(message for message in late.messages() if message.get("id") == 5)
-        got = [p["data"] for p in reply["subscribe"].get("publications", ())] + late.publications("a")
-        assert got == [1, 2, 3]
-        assert early.publications("a") == [1, 2, 3]
-
-
-async def test_a_gap_that_history_lost_is_told() -> None:
-    """Subscribers of a topic that missed what is gone are told 2500, and counted."""
-    broker = RemoteBroker(MemoryBroker())
-    options = ChannelOptions(history=History(size=1, seconds=300))
-    async with running(options, broker=broker) as engine:
-        wire, session = engine.client("a")
-        await engine.settle()
-        broker.lose = lambda message: isinstance(message, Publication) and message.data in (b"1", b"2")
-        await engine.publish("a", 1, 2, 3)
-        await engine.settle()
-        assert wire.publications("a") == []
-        assert wire.messages()[-1]["push"]["unsubscribe"]["code"] == 2500
-        assert session.channels == frozenset()
-        assert engine.node.counters.gaps_lost == 1
-        assert engine.node.topic("a") is None
-
-
-async def test_healing_waits_for_a_broker_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the broker is away subscribers stay; the gap is healed when it is back."""
-    monkeypatch.setattr(node_module, "HEAL_RETRY_SECONDS", 0)
-    broker = RemoteBroker(MemoryBroker())
-    async with running(KEPT, broker=broker) as engine:
-        wire, _ = engine.client("a")
-        await engine.settle()
-        broker.lose = lambda message: isinstance(message, Publication) and message.data == b"1"
-        await engine.publish("a", 1, 2)
-        broker.away = True
-        await engine.settle()
-        assert wire.publications("a") == []
-        broker.away = False
-        await engine.settle()
-        assert wire.publications("a") == [1, 2]
 
 
 async def test_stopping_closes_every_session_with_3001() -> None:
@@ -127,9 +47,7 @@ async def test_nothing_is_left_of_one_who_went() -> None:
 
 async def test_publishing_before_the_start_is_an_error() -> None:
     """A publication that nobody could get is not accepted in silence."""
-    node = node_module.Node(
-        MemoryBroker(), MemoryPresence(), limits=Limits(), heartbeat=Heartbeat(), clock=VirtualClock()
-    )
+    node = Node(MemoryBroker(), MemoryPresence(), limits=Limits(), heartbeat=Heartbeat(), clock=VirtualClock())
     with pytest.raises(HubNotStarted, match="not running"):
         await node.publish("a", b"1", PLAIN)
 
@@ -158,25 +76,6 @@ async def test_a_task_that_fails_is_logged_and_ends_nothing(caplog: pytest.LogCa
         await engine.settle()
         assert wire.publications("a") == [1]
     assert "as the test wants" in caplog.text
-
-
-async def test_healing_goes_on_whatever_went_wrong_with_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reading that fails for a reason nobody thought of leaves no topic silent for good."""
-    monkeypatch.setattr(node_module, "HEAL_RETRY_SECONDS", 0)
-    broker = RemoteBroker(MemoryBroker())
-    async with running(KEPT, broker=broker) as engine:
-        wire, _ = engine.client("a")
-        await engine.settle()
-
-        async def fail() -> None:
-            broker.before_history = lambda: asyncio.sleep(0)
-            raise ConnectionResetError("as the test wants")
-
-        broker.before_history = fail
-        broker.lose = lambda message: isinstance(message, Publication) and message.data == b"1"
-        await engine.publish("a", 1, 2)
-        await engine.settle()
-        assert wire.publications("a") == [1, 2]
 
 
 async def test_a_stop_takes_no_longer_than_its_bound(caplog: pytest.LogCaptureFixture) -> None:
@@ -257,3 +156,143 @@ def test_a_session_whose_loop_was_killed_is_sent_nothing() -> None:
     asyncio.run(again())
     assert len(wire.chunks) == written
     assert wire.close_code is None
+
+
+# --- the start and the stop of a node among others --------------------------------------------------------------------
+
+
+def node_on(broker: Broker, presence: Presence | None = None, limits: Limits | None = None) -> Node:
+    """Make a node that stands on a broker."""
+    presence = MemoryPresence() if presence is None else presence
+    return Node(broker, presence, limits=limits or Limits(), heartbeat=Heartbeat(), clock=VirtualClock())
+
+
+async def test_a_broker_that_cannot_be_reached_fails_the_start_and_leaves_nothing() -> None:
+    """With its own message. The same node starts when the broker is there."""
+    network = Network(VirtualClock().wall)
+    node = node_on(network.broker())
+    with network.outage():
+        with pytest.raises(BrokerUnavailable, match="the store does not answer"):
+            async with node.running():
+                pytest.fail("it runs")
+        assert not node.started
+        assert list(node.problems) == ["the hub is not running"]
+        assert (node.timers._ticks, node.places._expected, network.brokers) == ({}, set(), [])
+    async with node.running():
+        assert not node.problems
+
+
+async def test_a_presence_that_fails_at_the_start_stops_the_broker() -> None:
+    """And no other node has heard of this one, or waits for it."""
+    network = Network(VirtualClock().wall)
+    other, failing = node_on(network.broker()), node_on(network.broker(), RemotePresence(starts=False))
+    async with other.running():
+        with pytest.raises(BrokerUnavailable, match="as the test wants"):
+            async with failing.running():
+                pytest.fail("it runs")
+        assert [broker.node for broker in network.brokers] == [other.id]
+        assert len(other.cluster.nodes) == 1
+        assert failing.broker.problem == "the broker is not started"
+
+
+async def test_a_network_that_takes_no_hello_fails_the_start() -> None:
+    """A node nobody knows of would be reached by no order. Broker and presence are stopped."""
+
+    class Silent(NetworkBroker):
+        async def tell(self, word: bytes, node: str = "") -> None:
+            raise BrokerUnavailable("nobody listens")
+
+    network = Network(VirtualClock().wall)
+    node = node_on(Silent(network))
+    with pytest.raises(BrokerUnavailable, match="nobody listens"):
+        async with node.running():
+            pytest.fail("it runs")
+    assert network.brokers == []
+    assert node.presence.problem
+
+
+async def test_problems_are_those_of_now() -> None:
+    """Before the start, while the broker or presence is away, and when all is well."""
+    network, presence = Network(VirtualClock().wall), RemotePresence()
+    node = node_on(network.broker(), presence)
+    assert list(node.problems) == ["the hub is not running"]
+    async with node.running():
+        assert not node.problems
+        with network.outage():
+            presence.away = True
+            assert list(node.problems) == ["the store does not answer", "the test has taken presence away"]
+            presence.away = False
+            assert list(node.problems) == ["the store does not answer"]
+        assert not node.problems
+    assert list(node.problems) == ["the hub is not running"]
+
+
+async def test_a_stop_says_goodbye_to_the_other_nodes() -> None:
+    """Nobody waits for its lease to run out; and nothing of it is said after that."""
+    network = Network(VirtualClock().wall)
+    staying, going = node_on(network.broker()), node_on(network.broker())
+    async with staying.running():
+        async with going.running():
+            both = (staying.cluster, going.cluster)
+            await asyncio.wait_for(_until(lambda: all(len(cluster.nodes) == 2 for cluster in both)), 5)
+            network.told.clear()
+        await asyncio.wait_for(_until(lambda: len(staying.cluster.nodes) == 1), 5)
+        assert [msgspec.msgpack.decode(word)["type"] for word, _ in network.told] == ["bye"]
+
+
+async def test_a_stop_while_the_broker_is_away_is_a_stop(caplog: pytest.LogCaptureFixture) -> None:
+    """The others find out by themselves; nothing is said of tasks that were not begun."""
+    network = Network(VirtualClock().wall)
+    node = node_on(network.broker())
+    async with node.running():
+        network.is_away = True
+    assert not node.started
+    assert caplog.messages == []
+
+
+async def test_a_node_has_another_name_each_time_it_runs() -> None:
+    """What is on its way to the one before is not for it."""
+    node = node_on(Network(VirtualClock().wall).broker())
+    names = set()
+    for _ in range(2):
+        async with node.running():
+            names.add(node.id)
+            assert node.id.isalnum()
+    assert len(names) == 2
+
+
+async def test_what_presence_finds_out_is_announced() -> None:
+    """A node that died said nothing of its clients' leaving: presence does, through the node."""
+    presence = RemotePresence()
+    options = ChannelOptions(presence=True, join_leave=True)
+    async with running(options, broker=Network(VirtualClock().wall).broker(), presence=presence) as engine:
+        wire, session = engine.client()
+        await engine.settle()
+        send(session, id=5, subscribe={"channel": "a", "join_leave": True})
+        await engine.settle()
+        presence.announce("a", Arrival(ClientInfo("ann", "gone"), joined=False))
+        await engine.settle()
+        pushes = [message.get("push", {}) for message in wire.messages()]
+        assert [push["leave"]["info"]["client"] for push in pushes if "leave" in push] == ["gone"]
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    """Let the event loop go round until something holds."""
+    while not holds():  # noqa: ASYNC110  # nobody tells
+        await asyncio.sleep(0)
+
+
+async def test_a_publication_that_failed_is_a_problem_until_one_succeeds() -> None:
+    """Or for ten seconds: a server that is full, or lacks its replicas, answers everything else."""
+    broker, clock = RemoteBroker(MemoryBroker()), VirtualClock()
+    async with running(KEPT, broker=broker, clock=clock) as engine:
+        for seconds in (0, FAILURE_SECONDS + 1):
+            broker.away = True
+            with pytest.raises(BrokerUnavailable):
+                await engine.publish("a", 1)
+            assert any("publishing failed" in problem for problem in engine.node.problems)
+            broker.away = False
+            await clock.advance(seconds)
+            if not seconds:
+                await engine.publish("a", 1)
+            assert not any("publishing failed" in problem for problem in engine.node.problems)

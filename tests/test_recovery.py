@@ -41,7 +41,6 @@ def asked(offset: int, epoch: str = "e") -> Wish:
         (asked(1), Page([], Position("e", 4)), False, []),
         (asked(9), Page([], Position("e", 4)), False, []),
         (asked(2, "old"), Page(stream(3, previous=2), Position("e", 3)), False, []),
-        (asked(0), Page(stream(1, 2, 3, 4, 5, 6), Position("e", 6)), False, []),
         (asked(2), Page(stream(7, 12, previous=2), Position("e", 12)), True, [7, 12]),
     ],
     ids=[
@@ -53,22 +52,48 @@ def asked(offset: int, epoch: str = "e") -> Wish:
         "all missed are gone",
         "ahead of the stream",
         "another epoch",
-        "more than fits",
         "offsets with steps",
     ],
 )
 def test_stream_recovery(wish: Wish, page: Page, whole: bool, offsets: list[int]) -> None:
-    """It succeeds exactly if the asked offset is the top or precedes the first entry kept, and all fits."""
+    """It succeeds exactly if the asked offset is the top or precedes the first entry kept."""
     recovered = decide(wish, page, [], LIMITS)
     assert recovered.whole is whole
     assert [publication.offset for publication in recovered.publications] == offsets
     assert recovered.position == page.top
 
 
-def test_more_bytes_than_an_outbox_holds_is_not_recovered() -> None:
-    """A recovery that could only end in 3008 again and again is refused at once."""
+@pytest.mark.parametrize(
+    "page",
+    [
+        Page(stream(1, 2, 3, 4, 5, 6), Position("e", 6)),
+        Page(stream(1, 2, 3, 4, 5), Position("e", 9)),
+        Page([Publication(b"x" * 200, number, number - 1, "e") for number in (1, 2, 3)], Position("e", 3)),
+    ],
+    ids=["more than is sent at a time", "more than is read at a time", "more bytes than half an outbox"],
+)
+def test_what_does_not_fit_in_one_reply_follows(page: Page) -> None:
+    """The first part is there, and where the client stands then; that is no decision on the rest."""
+    recovered = decide(asked(0), page, [], LIMITS)
+    assert recovered.whole
+    assert recovered.follows
+    assert recovered.publications == page.publications[: len(recovered.publications)]
+    assert 1 <= len(recovered.publications) <= LIMITS.recovery_publications
+    assert sum(len(publication.data) for publication in recovered.publications[:-1]) < LIMITS.outbox_bytes // 4
+    assert recovered.position == Position("e", len(recovered.publications))
+
+
+def test_one_publication_is_never_too_large_to_be_recovered() -> None:
+    """Whatever the bound of an outbox is: it was sent to others, too."""
     large = Publication(b"x" * 600, 1, 0, "e")
-    assert not decide(asked(0), Page([large], Position("e", 1)), [], LIMITS).whole
+    recovered = decide(asked(0), Page([large], Position("e", 1)), [], LIMITS)
+    assert (recovered.whole, recovered.publications, recovered.position) == (True, [large], Position("e", 1))
+
+
+def test_a_hole_in_what_is_read_first_is_no_recovery() -> None:
+    """However much comes after it."""
+    page = Page([*stream(1, 2), *stream(4, 5, previous=3)], Position("e", 9))
+    assert not decide(asked(0), page, [], LIMITS).whole
 
 
 @pytest.mark.parametrize(

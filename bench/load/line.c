@@ -74,7 +74,7 @@ void line_say(struct line *line, const char *text, size_t size)
 static size_t number_text(char *to, size_t room, const char *text, long number)
 {
     const char *gap = strchr(text, '#');
-    size_t size = snprintf(to, room, "%.*s%ld%s", (int)(gap - text), text, server.steps + number, gap + 1);
+    size_t size = snprintf(to, room, "%.*s%ld%s", (int)(gap - text), text, number, gap + 1);
     if (size >= room) fail("%s is too long", text);
     return size;
 }
@@ -82,7 +82,7 @@ static size_t number_text(char *to, size_t room, const char *text, long number)
 void line_ask(struct line *line, const char *text)
 {
     static char command[COMMAND_BYTES];
-    size_t size = number_text(command, sizeof command, text, line->asked + 1);
+    size_t size = number_text(command, sizeof command, text, server.steps + line->asked + 1);
     tally_asked(line);
     line_say(line, command, size);
 }
@@ -98,7 +98,8 @@ void line_leave(struct line *line)
 
 void line_dial(struct line *line, int number, int receive_bytes)
 {
-    struct sockaddr_in here = {.sin_family = AF_INET}, there = {.sin_family = AF_INET, .sin_port = htons(server.port)};
+    int port = number == 0 && server.publish_port ? server.publish_port : server.port;
+    struct sockaddr_in here = {.sin_family = AF_INET}, there = {.sin_family = AF_INET, .sin_port = htons(port)};
     int yes = 1;
     *line = (struct line){.number = number, .counts = 1, .socket = socket(AF_INET, SOCK_STREAM, 0)};
     if (line->socket < 0) fail("line %d: %s", number, strerror(errno));
@@ -117,7 +118,7 @@ void line_dial(struct line *line, int number, int receive_bytes)
     int size = snprintf(request, sizeof request,
                         "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                         "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n\r\n",
-                        server.path, server.port);
+                        server.path, port);
     if (size >= (int)sizeof request) fail("the path is too long");
     send_all(line, request, size);
 }
@@ -130,13 +131,22 @@ int line_port(const struct line *line)
     return ntohs(here.sin_port);
 }
 
+static void say_step(struct line *line, const char *text)
+{
+    char said[COMMAND_BYTES];
+    if (strchr(text, '#'))
+        line_say(line, said, number_text(said, sizeof said, text, line->number % server.rooms));
+    else
+        line_say(line, text, strlen(text));
+}
+
 /* Say what comes next, until something has to be heard. */
 static void go_on(struct line *line)
 {
     line->stage = STEPS;
     for (; line->step < server.steps; line->step++) {
         const struct step *step = &server.step[line->step];
-        if (*step->say) line_say(line, step->say, strlen(step->say));
+        if (*step->say) say_step(line, step->say);
         if (*step->hear) return;
     }
     line->stage = OPEN;
@@ -180,7 +190,7 @@ static void find_marks(struct line *line, const char *at, const char *end, long 
 static void read_answer_to_command(struct line *line)
 {
     char answer[PIECE_BYTES];
-    int size = (int)number_text(answer, sizeof answer, server.answer, line->heard + 1);
+    int size = (int)number_text(answer, sizeof answer, server.answer, server.steps + line->heard + 1);
     if (line->heard == line->asked) fail("line %d has heard more than it asked", line->number);
     if (line->piece_bytes < size || memcmp(line->piece, answer, size))
         fail("line %d: an answer should begin with %s and is %.*s", line->number, answer, line->piece_bytes, line->piece);

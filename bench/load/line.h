@@ -26,6 +26,8 @@ struct step {
 
 struct server {
     int port;
+    int publish_port; /* where line 0 connects, which then is not timed; 0: where all others do */
+    int rooms;        /* a '#' in what a step says is the line's room, one of so many */
     const char *path;
     int steps;
     struct step step[MOST_STEPS];

@@ -309,6 +309,8 @@ static void read_option(int letter, const char *text)
     case 'q': options.ask = text; break;
     case 'r': server.answer = text; break;
     case 'k': options.hold = 1; break;
+    case 'd': server.publish_port = atoi(text); break;
+    case 'n': server.rooms = atoi(text); break;
     case 'x': options.extra = strcmp(text, "frozen") ? READING : FROZEN; break;
     case 'f': options.stall_seconds = atof(text); break;
     default: exit(2);
@@ -322,12 +324,14 @@ static void read_options(int count, char **word)
         {"ping", 1, NULL, 'i'},    {"pong", 1, NULL, 'o'},   {"process", 1, NULL, 'c'}, {"lines", 1, NULL, 'l'},
         {"at-once", 1, NULL, 'a'}, {"messages", 1, NULL, 'm'}, {"window", 1, NULL, 'w'}, {"payload", 1, NULL, 'b'},
         {"publish", 1, NULL, 't'}, {"extra", 1, NULL, 'x'},  {"stall", 1, NULL, 'f'},   {"ask", 1, NULL, 'q'},
-        {"answer", 1, NULL, 'r'},  {"hold", 0, NULL, 'k'},   {NULL, 0, NULL, 0},
+        {"answer", 1, NULL, 'r'},  {"hold", 0, NULL, 'k'},   {"rooms", 1, NULL, 'n'},
+        {"publish-port", 1, NULL, 'd'}, {NULL, 0, NULL, 0},
     };
     server.path = server.ping = server.pong = server.answer = "";
+    server.rooms = 1;
     for (int letter; (letter = getopt_long(count, word, "", known, NULL)) != -1;) read_option(letter, optarg);
-    if (!server.port || options.lines < 1 || options.at_once < 1 || options.window < 1)
-        fail("a port, lines, and something at once and in flight are needed");
+    if (!server.port || options.lines < 1 || options.at_once < 1 || options.window < 1 || server.rooms < 1)
+        fail("a port, lines, rooms, and something at once and in flight are needed");
     if (options.payload_bytes < MARKED_BYTES) fail("a payload has %d bytes at least", MARKED_BYTES);
     if (!strstr(options.publish, "%s")) fail("what is published has to hold %%s, for the payload");
     if (strlen(server.ping) >= PIECE_BYTES) fail("a ping of more than %d bytes", PIECE_BYTES - 1);

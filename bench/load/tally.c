@@ -64,7 +64,8 @@ void tally_heard(struct line *line, const char *stamp, long long now)
     if (message >= tally.sent) fail("line %d has heard more than was said", line->number);
     if (memcmp(stamp, stamp_text[message], STAMP_BYTES))
         fail("line %d: message %ld should be %s and is %.19s", line->number, message, stamp_text[message], stamp);
-    delay_us[tally.deliveries++] = (uint32_t)((now - sent_at[message]) / 1000);
+    tally.deliveries++;
+    if (line->number || !server.publish_port) delay_us[tally.timed++] = (uint32_t)((now - sent_at[message]) / 1000);
     lacking[message]--;
     while (tally.done < tally.sent && !lacking[tally.done]) tally.done++;
 }
@@ -78,7 +79,8 @@ void tally_asked(struct line *line)
 void tally_answered(struct line *line)
 {
     long long asked_at = line->asked_at[line->heard++ % MOST_IN_FLIGHT];
-    delay_us[tally.deliveries++] = (uint32_t)((now_ns() - asked_at) / 1000);
+    tally.deliveries++;
+    delay_us[tally.timed++] = (uint32_t)((now_ns() - asked_at) / 1000);
 }
 
 static int by_size(const void *one, const void *other)
@@ -89,10 +91,10 @@ static int by_size(const void *one, const void *other)
 
 void tally_sort(void)
 {
-    qsort(delay_us, tally.deliveries, sizeof *delay_us, by_size);
+    qsort(delay_us, tally.timed, sizeof *delay_us, by_size);
 }
 
 double tally_quantile(double part)
 {
-    return tally.deliveries ? delay_us[(long)((tally.deliveries - 1) * part)] / 1e3 : 0;
+    return tally.timed ? delay_us[(long)((tally.timed - 1) * part)] / 1e3 : 0;
 }

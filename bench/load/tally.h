@@ -8,6 +8,7 @@ struct tally {
     long messages, sent, done; /* done: heard by every line */
     int lines;
     long deliveries; /* or answers, where lines ask */
+    long timed;      /* of these */
 };
 
 extern struct tally tally;

@@ -5,6 +5,7 @@ One object, the `Hub`, gives an app channels that many clients hold open at once
 
 from openline.admission import Accept, Allow
 from openline.channel import Channel, HistoryPage, Kept
+from openline.cluster import NodeInfo
 from openline.codes import DisconnectCode, ErrorCode, UnsubscribeCode
 from openline.counters import Counters
 from openline.errors import (
@@ -34,8 +35,10 @@ from openline.errors import (
 from openline.hub import Hub
 from openline.injection import CurrentSession
 from openline.options import Heartbeat, History, Limits
+from openline.orders import Survey
 from openline.presence.base import PresenceStats
 from openline.publication import ClientInfo, Position
+from openline.publisher import Publisher, PublisherChannel
 from openline.session import Session
 from openline.tokens import JWT
 from openline.user import User
@@ -70,14 +73,18 @@ __all__ = [
     "Limits",
     "MethodNotFound",
     "MissingExtra",
+    "NodeInfo",
     "NotAvailable",
     "OpenlineError",
     "PayloadTooBig",
     "PermissionDenied",
     "Position",
     "PresenceStats",
+    "Publisher",
+    "PublisherChannel",
     "Refusal",
     "Session",
+    "Survey",
     "TokenExpired",
     "TooManyRequests",
     "Unauthorized",

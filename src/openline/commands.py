@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar, final
 
 from openline import codes
 from openline.application import Admission, Application, Rules, Welcome
+from openline.catching_up import catch_up
 from openline.codes import DisconnectCode, UnsubscribeCode
 from openline.errors import (
     BadRequest,
@@ -24,6 +25,7 @@ from openline.errors import (
     UnknownChannel,
     UsageError,
 )
+from openline.inbox import CatchUp, Task
 from openline.life import State
 from openline.membership import Joining, Leaving, Membership, time_to_live
 from openline.names import is_name
@@ -32,7 +34,7 @@ from openline.node import Node
 from openline.outbox import Wire
 from openline.paging import read_history
 from openline.protocol import messages
-from openline.protocol.messages import Reply, Request, SubscribeRequest, raw
+from openline.protocol.messages import Reply, SubscribeRequest, raw
 from openline.protocol.pushes import error_reply, info_message
 from openline.quota import Quota
 from openline.session import Session
@@ -91,6 +93,7 @@ class Commands:
             messages.RpcRequest: self._rpc,
             messages.RefreshRequest: self._refresh,
             messages.SubRefreshRequest: self._sub_refresh,
+            CatchUp: self._catch_up,
         }
 
     # --- for wires and the app ------------------------------------------------------------------------------------
@@ -136,9 +139,9 @@ class Commands:
         """What collects what leaves at the end of the turn."""
         return self.node.turn
 
-    def waits(self, session: Session, request: Request) -> bool:
+    def waits(self, session: Session, request: Task) -> bool:
         """Tell whether carrying out a request may have to wait."""
-        return not self._immediate or self._application.waits(request)
+        return not self._immediate or (not isinstance(request, CatchUp) and self._application.waits(request))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run in a task of the node."""
@@ -207,12 +210,13 @@ class Commands:
             self.counters.handler_errors += 1
             _log.exception("a handler failed after a command was answered or a session ended")
 
-    async def carry_out(self, session: Session, identifier: int, request: Request) -> None:
+    async def carry_out(self, session: Session, identifier: int, request: Task) -> None:
         """Carry out a request and queue its reply. Never raises."""
-        self.counters.commands += 1
         act: Any = self._acts[type(request)]
         try:
-            self._nesting.check(session.id, request)
+            if not isinstance(request, CatchUp):
+                self.counters.commands += 1
+                self._nesting.check(session.id, request)
             await act(session, identifier, request)
         except asyncio.CancelledError as error:
             if _is_cancelled():
@@ -221,11 +225,11 @@ class Commands:
         except Exception as error:  # noqa: BLE001  # whatever it was, the client is answered and the log told
             self._fail(session, identifier, request, error)
 
-    def _fail(self, session: Session, identifier: int, request: Request, error: Exception) -> None:
+    def _fail(self, session: Session, identifier: int, request: Task, error: Exception) -> None:
         answer = self._application.refusal(error)
         name = type(request).__name__
         if isinstance(error, BrokerUnavailable):
-            _log.error("%s of session %s: the broker is away: %s", name, session.id, error)
+            self.notices.take("commands_unserved", "%s of session %s: the broker is away: %s", name, session.id, error)
             answer = InternalError()
         elif answer is None:
             self.counters.handler_errors += 1
@@ -260,7 +264,7 @@ class Commands:
                 result.expires, result.ttl = True, ttl
         session.user, session.encoded_info, session.encoded_meta = welcome.user, welcome.info, welcome.meta
         self._expire(session, welcome.expires_at, client_refresh=welcome.client_refresh)
-        with self.node.arriving(session):
+        with self.node.places.arriving(session):
             joinings = await self._prepare(session, request, welcome)
             try:
                 decided = [(joining, *joining.decide()) for joining in joinings]
@@ -347,6 +351,9 @@ class Commands:
             raise
         joining.complete(position, server_side=False)
         await self._hear(self._membership.announce(joining))
+
+    async def _catch_up(self, session: Session, identifier: int, request: CatchUp) -> None:
+        await catch_up(self.node, session, request.channel)
 
     async def _unsubscribe(self, session: Session, identifier: int, request: messages.UnsubscribeRequest) -> None:
         if not request.channel:

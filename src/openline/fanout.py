@@ -22,7 +22,7 @@ from openline.outbox import Outbox
 from openline.protocol.codec import Codec
 from openline.protocol.pushes import channel_push
 from openline.publication import Arrival, Message
-from openline.subscription import LEFT, Audience, Subscription
+from openline.subscription import BEHIND, LEFT, Audience, Subscription
 
 #: About what a push takes beside its payloads: names, ids, brackets.
 ENVELOPE_BYTES: Final = 200
@@ -86,11 +86,11 @@ class Batch:
 
     def part(self, subscription: Subscription) -> tuple[bytes, Droppable | None]:
         """Give the bytes for one subscriber that needs only some of the batch."""
+        known = sys.maxsize if subscription.covered == BEHIND else subscription.position.offset
         missing = [
             entry
             for entry in self._entries
-            if entry.sequence > subscription.joined
-            and (not entry.offset or entry.offset > subscription.position.offset)
+            if entry.sequence > subscription.joined and (not entry.offset or entry.offset > known)
         ]
         return self._wrap(subscription.audience, missing)
 

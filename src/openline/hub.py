@@ -9,18 +9,20 @@ from typing import Any, Final, TypeVar, final, overload
 
 from fastapi import APIRouter
 
-from openline.brokers.memory import MemoryBroker
+from openline import workers
 from openline.channel import Channel, checked_tags
+from openline.cluster import NodeInfo
 from openline.commands import Commands
 from openline.counters import Counters
+from openline.engines import engine
 from openline.errors import DeclarationError, UnknownChannel, UsageError
 from openline.handlers import Handler
 from openline.names import Pattern, is_name
 from openline.node import Node
 from openline.options import ChannelOptions, Heartbeat, History, Limits, Recovery, Slow
+from openline.orders import Orders, Survey
 from openline.origins import Origins
 from openline.payload import Payload
-from openline.presence.memory import MemoryPresence
 from openline.publication import Position
 from openline.reception import Reception
 from openline.router import connection_router
@@ -41,7 +43,8 @@ class Hub:
     """Channels that many clients hold open at once, inside a FastAPI app.
 
     Args:
-        broker: where publications travel; ``memory://`` within this process.
+        broker: where publications travel: ``memory://`` within this process; ``valkey://host``, ``nats://host`` or
+            another URL of an engine between any number of processes and machines (docs/scaling.md has them all).
         auth: verifies the tokens clients connect and subscribe with. Without it, and without `on_connect`, everyone
             is let in as anonymous.
         limits: what clients may cost.
@@ -68,13 +71,13 @@ class Hub:
         compression: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        if broker != "memory://":
-            raise DeclarationError(f"broker {broker!r}: this version knows memory:// only")
         self._clock: Clock = SystemClock() if clock is None else clock
         self._limits = Limits() if limits is None else limits
+        self._url = broker
+        self._engine = engine(broker, idempotency_seconds=self._limits.idempotency_seconds, now=self._clock.wall)
         self._node = Node(
-            MemoryBroker(now=self._clock.wall, idempotency_seconds=self._limits.idempotency_seconds),
-            MemoryPresence(),
+            self._engine.broker,
+            self._engine.presence,
             limits=self._limits,
             heartbeat=Heartbeat() if heartbeat is None else heartbeat,
             clock=self._clock,
@@ -84,6 +87,7 @@ class Hub:
         self._compression = compression
         self._reception = Reception(auth, name_length=self._limits.name_length, now=self._clock.wall)
         self._commands = Commands(self._node, self._reception)
+        self._orders = Orders(self._node, self._reception.encode)
         self._lifespans = 0
         self._router: APIRouter | None = None
 
@@ -259,7 +263,8 @@ class Hub:
             if self._lifespans > 1:
                 yield
             else:
-                async with self._node.running():
+                workers.check(self._url)
+                async with self._engine.around(), self._node.running():
                     yield
         finally:
             self._lifespans -= 1
@@ -296,7 +301,34 @@ class Hub:
 
     def user(self, identifier: str) -> User:
         """Reach everything one user has open."""
-        return User(self._node, identifier)
+        return User(self._orders, identifier)
+
+    @property
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        """The nodes of this hub that are running, this one first; of the others what they said in the last seconds.
+
+        Empty while this one does not run.
+        """
+        return self._node.cluster.nodes if self._node.started else ()
+
+    async def survey(self, prefix: str = "") -> Survey:
+        """Ask every node who is there: clients of each node, subscribers of each channel.
+
+        Args:
+            prefix: of the names of the channels to be listed; "" for all.
+        Raises:
+            BrokerUnavailable: a node did not answer in time; the message names it.
+        """
+        return await self._orders.survey(prefix)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What keeps the hub from working as of now, in words; empty while all works. For a health check.
+
+        A route that answers 503 with them while there are any takes a node out of the load balancer. The words are for
+        whoever looks after the server: they name its parts.
+        """
+        return self._node.problems
 
     @property
     def sessions(self) -> Mapping[str, Session]:

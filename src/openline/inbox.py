@@ -16,12 +16,30 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Final, Protocol, final
 
+import msgspec
+
 from openline.outbox import Outbox
 from openline.protocol import messages
 from openline.protocol.messages import Request
 
+
+class CatchUp(msgspec.Struct, frozen=True, gc=False):
+    """Not a client's, but asked in its name: bring its subscription to a channel further towards the top."""
+
+    channel: str
+
+
+#: What an inbox holds.
+Task = Request | CatchUp
+
 #: Requests whose answers may be as large as half an outbox.
-_LARGE: Final = (messages.SubscribeRequest, messages.HistoryRequest, messages.PresenceRequest, messages.RpcRequest)
+_LARGE: Final = (
+    messages.SubscribeRequest,
+    messages.HistoryRequest,
+    messages.PresenceRequest,
+    messages.RpcRequest,
+    CatchUp,
+)
 
 
 class Asker(Protocol):
@@ -33,10 +51,10 @@ class Asker(Protocol):
     def takes_commands(self) -> bool:
         """Whether commands still count: the connection stands and was not refused."""
 
-    def waits(self, request: Request) -> bool:
+    def waits(self, request: Task) -> bool:
         """Tell whether carrying out a request may have to wait."""
 
-    async def carry_out(self, identifier: int, request: Request) -> None:
+    async def carry_out(self, identifier: int, request: Task) -> None:
         """Carry out a request and queue its reply. Never raises."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -63,9 +81,9 @@ class Inbox:
         self._limit = limit
         self._running = False
         #: Made when it is first needed: few clients ask faster than they are answered.
-        self._waiting: deque[tuple[int, Request]] | None = None
+        self._waiting: deque[tuple[int, Task]] | None = None
 
-    def put(self, asker: Asker, identifier: int, request: Request) -> None:
+    def put(self, asker: Asker, identifier: int, request: Task) -> None:
         """Take a command: carry it out, or queue it."""
         if self._running or self._waiting or (isinstance(request, _LARGE) and asker.outbox.is_behind()):
             if self._waiting is None:

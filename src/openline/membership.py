@@ -24,7 +24,6 @@ from openline.application import Admission, Rules
 from openline.brokers.base import Page
 from openline.errors import (
     AlreadySubscribed,
-    BrokerUnavailable,
     Disconnect,
     Expired,
     LimitExceeded,
@@ -61,6 +60,7 @@ class Joining:
     """
 
     __slots__ = (
+        "_follows",
         "_limits",
         "_node",
         "_page",
@@ -82,6 +82,7 @@ class Joining:
         self._limits = node.limits
         self._request = request
         self._page: Page | None = None
+        self._follows = False  #: the reply does not bring all that was missed
         self._wish: Wish | None = wish_of(request, topic.options, admission.override)
         self.session = session
         self.rules = rules
@@ -115,7 +116,8 @@ class Joining:
             recovered = decide(self._wish, self._page, self.topic.tail, self._limits)
         except BrokenTail as error:
             raise Disconnect(codes.CLOSED_INSUFFICIENT_STATE) from error
-        if self.topic.is_past(recovered.position):
+        self._follows = recovered.follows
+        if not recovered.follows and self.topic.is_past(recovered.position):
             # The topic gave up a gap while history was being read: what was read is of before.
             raise Disconnect(codes.CLOSED_INSUFFICIENT_STATE)
         self._positions(result, self._wish, recovered)
@@ -155,11 +157,17 @@ class Joining:
         if self.admission.expires_at is not None:
             ends_at = node.ends_at(self.admission.expires_at, client_refresh=self.admission.client_refresh)
             subscription.ends_at = ends_at
-        current = topic.join(subscription, position)
+        current = True
+        if self._follows:
+            topic.hold(subscription, position)
+        else:
+            current = topic.join(subscription, position)
         self.session.add(subscription)
         node.leave_topic(topic)
         if not current:
             node.heal(topic)
+        if self._follows:
+            self.session.catch_up(topic.channel)
         return subscription
 
 
@@ -224,7 +232,8 @@ class Membership:
             AlreadySubscribed, LimitExceeded: as `check`.
             Expired: the admission has run out already.
             PermissionDenied: the server took the session out meanwhile.
-            Disconnect: the broker failed (3004).
+            BrokerUnavailable: it is away; nothing has changed.
+            Disconnect: the broker failed in a way that none should (3004).
         """
         self.check(session, channel)
         if admission.expires_at is not None:
@@ -237,7 +246,7 @@ class Membership:
             try:
                 if joining.in_presence:
                     async with self._in_order(session, channel):
-                        await self._node.presence.add(channel, joining.info)
+                        await self._node.presence.add(channel, joining.info, announced=joining.is_announced)
                 await joining.prepare()
                 if session.life is State.ENDED:
                     raise Disconnect(codes.CLOSED_NORMAL)
@@ -246,8 +255,6 @@ class Membership:
             except BaseException:
                 await self.abandon(joining)
                 raise
-        except BrokerUnavailable as error:
-            raise Disconnect(codes.CLOSED_INTERNAL_ERROR) from error
         except OpenlineError:
             raise
         except Exception as error:
@@ -302,8 +309,6 @@ class Membership:
                 await self.abandon(joining)
                 raise
         except Disconnect as error:
-            if isinstance(error.__cause__, BrokerUnavailable):
-                raise error.__cause__ from None
             session.end(error.code)
             return
         push = SubscribePush(

@@ -38,7 +38,7 @@ class Pattern:
         DeclarationError: the text is no pattern; the message says where.
     """
 
-    __slots__ = ("_pieces", "_regex", "fixed", "parts", "shape", "text")
+    __slots__ = ("_pieces", "_regex", "_steps", "fixed", "parts", "shape", "text")
 
     def __init__(self, text: str) -> None:
         literal = _PLACEHOLDER.sub("x", text)
@@ -58,6 +58,8 @@ class Pattern:
         self._regex = re.compile(
             "".join(f"({piece[1]})" if piece[1] else re.escape(piece[0]) for piece in self._pieces)
         )
+        #: The pieces, with what says whether a value fits.
+        self._steps = [(text, re.compile(kind).fullmatch if kind else None) for text, kind in self._pieces]
 
     @staticmethod
     def _split(text: str) -> list[tuple[str, str]]:
@@ -96,18 +98,18 @@ class Pattern:
         Raises:
             DeclarationError: a part is missing, unknown or does not fit; the message names it.
         """
-        unknown = set(parts) - set(self.parts)
+        unknown = parts.keys() - self.parts
         if unknown:
             raise DeclarationError(f"channel {self.text!r} has no part {', '.join(sorted(map(repr, unknown)))}")
         name = ""
-        for literal, kind in self._pieces:
-            if not kind:
+        for literal, fits in self._steps:
+            if fits is None:
                 name += literal
                 continue
             if literal not in parts:
                 raise DeclarationError(f"channel {self.text!r} needs its part {literal!r}")
             value = str(parts[literal])
-            if not is_name(value) or re.fullmatch(kind, value) is None:
+            if not is_name(value) or fits(value) is None:
                 raise DeclarationError(f"channel {self.text!r}: {value!r} cannot be its part {literal!r}")
             name += value
         if len(self.parts) > 1 and self.match(name) != {part: str(parts[part]) for part in self.parts}:

@@ -3,45 +3,53 @@
 Invariants of this file:
 
 1. A session is in `_sessions` from the moment its wire opened to the moment it ended.
-2. What is in `_expected` and `_arriving` has a place among the connections already: however many handshakes and
-   connects are decided at the same time, no more come in than there are places.
-3. A topic is in `_topics` exactly while it has a subscriber or somebody is joining.
-4. No function here waits between reading one of these maps and changing it.
-5. Every task runs in one group, and none ends in silence.
+2. A topic is in `_topics` exactly while it has a subscriber or somebody is joining.
+3. No function here waits between reading one of these maps and changing it.
+4. Every task runs in one group, and none ends in silence.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
+import math
+import os
+import secrets
+import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeVar, final
 
-from openline import codes
 from openline.brokers.base import Broker
+from openline.cluster import HELLO_SECONDS, Cluster, NodeInfo
 from openline.counters import Counters
-from openline.errors import BrokerUnavailable, Disconnect, HubNotStarted, PayloadTooBig
+from openline.errors import BrokerUnavailable, HubNotStarted, PayloadTooBig
+from openline.healing import Healing
 from openline.inbox import finish
 from openline.interest import Interest
 from openline.life import State
 from openline.notices import Notices
 from openline.options import ChannelOptions, Heartbeat, Limits
+from openline.places import Places
 from openline.presence.base import Presence
+from openline.protocol.json import JSON
 from openline.publication import Arrival, ClientInfo, Message, Position
 from openline.session import Session
+from openline.threads import call_in
 from openline.timers import Clock, Timers
 from openline.topic import Entered, Topic
 from openline.turn import Turn
+from openline.version import VERSION
 
 _log: Final = logging.getLogger("openline")
 
 Result = TypeVar("Result")
 
-#: Seconds between two tries to read history for a topic with a gap, while the broker is away.
-HEAL_RETRY_SECONDS: Final = 0.5
+
+#: For so many seconds a publication that failed is a problem of the node, unless another succeeds.
+FAILURE_SECONDS: Final = 10
+_NO_FAILURE: Final = (-math.inf, "")
 
 
 @final
@@ -56,6 +64,13 @@ class Node:
     def __init__(
         self, broker: Broker, presence: Presence, *, limits: Limits, heartbeat: Heartbeat, clock: Clock
     ) -> None:
+        #: The name of this node among the others, anew each time it runs.
+        self.id = ""
+        #: What people find this process by.
+        self.process = ""
+        self._started_at = 0.0
+        #: When a publication failed last, and why.
+        self._failure = _NO_FAILURE
         self.broker = broker
         self.presence = presence
         self.limits = limits
@@ -74,11 +89,19 @@ class Node:
         self._running: set[asyncio.Task[None]] = set()
         self._sessions: dict[str, Session] = {}
         self._users: dict[str, dict[str, Session]] = {}
-        #: Handshakes on their way to become sessions.
-        self._expected: set[object] = set()
-        #: The sessions of each user whose connect is let in and not done yet.
-        self._arriving: dict[str, set[str]] = {}
+        self.places = Places(limits, self.notices, self._sessions, self._users)
         self._topics: dict[str, Topic] = {}
+        self._healing = Healing(
+            broker,
+            self._topics,
+            self.counters,
+            self.notices,
+            spawn=self.spawn,
+            healed=self._healed,
+            seconds=limits.position_check_seconds,
+        )
+        #: The other nodes.
+        self.cluster = Cluster(broker, self.counters, self.notices, clock, spawn=self.spawn, describe=self.describe)
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -93,11 +116,12 @@ class Node:
         async with AsyncExitStack() as stack:
             stack.callback(self._halt)
             stack.push_async_callback(self.broker.stop)
-            await self.broker.start(self.deliver)
+            await self.broker.start(self.id, self)
             stack.push_async_callback(self.presence.stop)
-            await self.presence.start()
             async with asyncio.TaskGroup() as self._tasks:
                 try:
+                    await self.presence.start(self.id, self.announce)
+                    await self._join_cluster()
                     yield
                 except BaseException as error:  # noqa: BLE001  # raised again below: the group would wrap it
                     failure = error
@@ -105,15 +129,46 @@ class Node:
                 for session in tuple(self._sessions.values()):
                     session.shutdown()
                 await self._finish_tasks()
+                self.timers.stop()  # nothing is begun any more
+                await self.cluster.leave()
         if failure is not None:
             raise failure
 
+    async def _join_cluster(self) -> None:
+        """Let the others know of this node, and look after topics that may miss something in silence."""
+        if self.broker.immediate:
+            return  # there are no others, and nothing can be lost on the way
+        await self.cluster.join(self.id)
+        now = self.clock.monotonic()
+        self.timers.wake_at(now + self.limits.position_check_seconds, self._healing)
+        self.timers.wake_at(now + HELLO_SECONDS, self.cluster)
+
+    def describe(self) -> NodeInfo:
+        """Say what this node has."""
+        populations = [count for _, count in self.populations()]
+        return NodeInfo(
+            id=self.id,
+            process=self.process,
+            version=VERSION,
+            started_at=self._started_at,
+            clients=len(self._sessions),
+            users=len(self._users) - ("" in self._users),
+            channels=len(populations),
+            subscriptions=sum(populations),
+        )
+
     def _reset(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin anew: whatever a loop that was killed left behind is gone with it."""
+        self.id = secrets.token_hex(8)
+        self.process = f"{socket.gethostname()}:{os.getpid()}"
+        self._started_at = self.clock.wall()
         for session in self._sessions.values():
             # The app may have kept it. Its loop closed the descriptor, whose number may be another connection's by now.
             session.life = State.ENDED
             session.outbox.drop()
+        self.timers.stop()
+        self._healing.reset()
+        self.cluster.wake_tick = 0
         self._loop = loop
         self._thread = threading.get_ident()
         self._turn = Turn(loop)
@@ -121,12 +176,10 @@ class Node:
         self._accepting = True
         self._sessions.clear()
         self._users.clear()
-        self._expected.clear()
-        self._arriving.clear()
+        self.places.clear()
         self._topics.clear()
         self._running.clear()
         self._interest = Interest(self.broker)
-        self.timers.stop()
 
     def _halt(self) -> None:
         self._tasks = None
@@ -156,16 +209,7 @@ class Node:
             raise _not_started("a session was reached whose event loop was closed")
         if loop is None or threading.get_ident() == self._thread:
             return call()
-        done: concurrent.futures.Future[Result] = concurrent.futures.Future()
-
-        def run() -> None:
-            try:
-                done.set_result(call())
-            except Exception as error:  # noqa: BLE001  # the caller's, in its own thread
-                done.set_exception(error)
-
-        loop.call_soon_threadsafe(run)
-        return done.result()
+        return call_in(loop, call)
 
     @property
     def started(self) -> bool:
@@ -232,53 +276,6 @@ class Node:
 
     # --- sessions -------------------------------------------------------------------------------------------------
 
-    def expect(self, handshake: object) -> bool:
-        """Keep a place for a handshake until `expected` is called; False where every place is taken.
-
-        Args:
-            handshake: any object that stands for it.
-        """
-        limit = self.limits.connections
-        if limit is not None and len(self._sessions) + len(self._expected) >= limit:
-            return False
-        self._expected.add(handshake)
-        return True
-
-    def expected(self, handshake: object) -> None:
-        """A handshake has become a session, or come to nothing. Idempotent."""
-        self._expected.discard(handshake)
-
-    @contextmanager
-    def arriving(self, session: Session) -> Iterator[None]:
-        """Keep a place among the connections of a session's user around a block. Anonymous users are not counted.
-
-        Raises:
-            Disconnect: the user's places are taken (3504), or the session has ended.
-        """
-        user, limit = session.user, self.limits.connections_per_user
-        if limit is None or not user:
-            yield
-            return
-        if session.id not in self._sessions:
-            raise Disconnect(codes.CLOSED_NORMAL)
-        if len(self._users.get(user, ())) + len(self._arriving.get(user, ())) >= limit:
-            code = codes.CLOSED_CONNECTION_LIMIT
-            words = "user %r has as many connections as Limits.connections_per_user allows (%d): closed with %d"
-            self.notices.take("connections_refused", words, user, limit, code.number)
-            raise Disconnect(code)
-        self._arriving.setdefault(user, set()).add(session.id)
-        try:
-            yield
-        finally:
-            self._arrived(session)
-
-    def _arrived(self, session: Session) -> None:
-        arriving = self._arriving.get(session.user)
-        if arriving is not None:
-            arriving.discard(session.id)
-            if not arriving:
-                del self._arriving[session.user]
-
     def add(self, session: Session) -> None:
         """Take over a session."""
         self._sessions[session.id] = session
@@ -291,7 +288,7 @@ class Node:
     def remove(self, session: Session) -> None:
         """Forget a session that ended."""
         self._sessions.pop(session.id, None)
-        self._arrived(session)
+        self.places.arrived(session)
         of_user = self._users.get(session.user)
         if of_user is not None:
             of_user.pop(session.id, None)
@@ -312,6 +309,10 @@ class Node:
     def topic(self, channel: str) -> Topic | None:
         """Give the live topic of a channel."""
         return self._topics.get(channel)
+
+    def populations(self) -> Iterator[tuple[str, int]]:
+        """Give each channel that has subscribers here, and how many."""
+        return ((channel, len(topic.subscriptions)) for channel, topic in self._topics.items() if topic.subscriptions)
 
     async def enter_topic(self, channel: str, options: ChannelOptions) -> Topic:
         """Give the topic of a channel, followed at the broker, with somebody joining: call `leave_topic` after.
@@ -360,21 +361,29 @@ class Node:
         if len(data) > self.limits.message_bytes:
             raise PayloadTooBig(len(data), self.limits.message_bytes)
         self.check_started("publish")
-        return await self.broker.publish(
-            channel,
-            data,
-            history=options.history,
-            info=info,
-            tags=tags,
-            idempotency_key=idempotency_key,
-            version=version,
-            version_epoch=version_epoch,
-        )
+        try:
+            position = await self.broker.publish(
+                channel,
+                data,
+                history=options.history,
+                info=info,
+                tags=tags,
+                idempotency_key=idempotency_key,
+                version=version,
+                version_epoch=version_epoch,
+            )
+        except BrokerUnavailable as error:
+            self.notices.take("publications_failed", "publishing in channel %r failed: %s", channel, error)
+            self._failure = (self.clock.monotonic(), f"publishing failed: {error}")
+            raise
+        if self._failure[1]:
+            self._failure = _NO_FAILURE
+        return position
 
     def deliver(self, channel: str, message: Message) -> None:
         """Take what the broker carried here; it leaves at the end of the turn. Never waits."""
         topic = self._topics.get(channel)
-        if topic is None or self._turn is None:
+        if topic is None or self._turn is None or not self._may_enter(topic, message):
             return
         entered = topic.enter(message)
         if entered is Entered.TAKEN:
@@ -385,30 +394,46 @@ class Node:
         elif entered is Entered.GAP:
             self.heal(topic)
 
+    def _may_enter(self, topic: Topic, message: Message) -> bool:
+        """Tell whether clients can be given this: what came from outside is not what the app declared, perhaps."""
+        if not self.broker.is_open or isinstance(message, Arrival) or message.offset or topic.options.raw:
+            return True  # of a raw channel each client's codec says what it carries
+        if JSON.carries(message.data):
+            return True
+        words = "in channel %r arrived from outside what is no JSON on one line: it is left out"
+        self.notices.take("publications_malformed", words, topic.channel)
+        return False
+
+    def doubt(self, channels: Iterable[str]) -> None:
+        """Compare topics with their streams: the broker may have missed something of these channels."""
+        self._healing.doubt(channels)
+
+    def hear(self, word: bytes) -> None:
+        """Take what a node told."""
+        self.cluster.hear(word)
+
+    def announce(self, channel: str, arrival: Arrival) -> None:
+        """Tell a channel who came or went that nobody else tells of: presence found out."""
+        self.spawn_or_finish(self.broker.announce(channel, arrival), immediate=self.broker.immediate)
+
     def heal(self, topic: Topic) -> None:
         """Read what a topic misses, before anything newer is delivered."""
-        self.spawn_or_finish(self._heal(topic), immediate=self.broker.immediate)
+        self.spawn_or_finish(self._healing.heal(topic), immediate=self.broker.immediate)
 
-    async def _heal(self, topic: Topic) -> None:
-        history = topic.options.history
-        assert history is not None, "only a topic with history has positions"  # noqa: S101
-        while topic.healing and self._topics.get(topic.channel) is topic:
-            try:
-                page = await self.broker.history(topic.channel, history=history, since=topic.position)
-            except Exception as error:  # noqa: BLE001  # whatever it was, the topic may not stay silent for good
-                # Subscribers stay: the gap is healed, or they are told, once the broker is back.
-                _log.warning("channel %s has a gap and history cannot be read: %r; trying again", topic.channel, error)
-                await asyncio.sleep(HEAL_RETRY_SECONDS)
-                continue
-            if topic.heal(page):
-                self.counters.gaps_healed += 1
-                _log.info("channel %s missed something and got it from history", topic.channel)
-            else:
-                self.counters.gaps_lost += 1
-                _log.warning("channel %s missed what history no longer holds; its subscribers are told", topic.channel)
-            if topic.waiting and self._turn is not None:
-                self._turn.topic(topic)
-            self.desert(topic)
+    def _healed(self, topic: Topic) -> None:
+        if topic.waiting and self._turn is not None:
+            self._turn.topic(topic)
+        self.desert(topic)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong as of now, in words for whoever looks after the server; empty while all works."""
+        if not self.started:
+            return ("the hub is not running",)
+        failed_at, failure = self._failure
+        if self.clock.monotonic() - failed_at > FAILURE_SECONDS:
+            failure = ""
+        return tuple(problem for problem in (self.broker.problem, self.presence.problem, failure) if problem)
 
 
 def _not_started(what: str) -> HubNotStarted:

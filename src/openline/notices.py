@@ -1,8 +1,9 @@
-"""What clients do too much of: counted each time, and said in the log once in a while.
+"""What may go wrong a thousand times a second: counted each time, and said in the log once in a while.
 
-A client that misbehaves does so a thousand times a second. The counters have every time; the log has the first of each
-kind at once, and from then on one line in `SILENT_SECONDS`, which says how many there were in between. A kind is one
-message, before its placeholders are filled: what shares a counter and is put in other words hides nothing.
+A broker that is away fails every publication, and a client that misbehaves does so a thousand times a second. The
+counters have every time; the log has the first of each kind at once, and from then on one line in `SILENT_SECONDS`,
+which says how many there were in between. A kind is one message, before its placeholders are filled: what shares a
+counter and is put in other words hides nothing.
 """
 
 from __future__ import annotations
@@ -22,14 +23,20 @@ SILENT_SECONDS: Final = 10.0
 #: The counters of what goes past a limit and may come in floods.
 Excess = Literal[
     "commands_too_fast",
+    "commands_unserved",
     "connections_refused",
     "floods",
+    "gaps_lost",
     "handshakes_refused",
+    "histories_failed",
     "messages_malformed",
     "messages_too_deep",
     "messages_too_large",
     "origins_refused",
+    "publications_failed",
+    "publications_malformed",
     "subscriptions_refused",
+    "words_unreadable",
 ]
 
 

@@ -69,12 +69,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     commands_per_second: float = 500  #: of one session, connect aside, `math.inf` for no limit; past it error 111
     commands_burst: int = 1_000  #: commands at once, before `commands_per_second` counts; at least `channels` pass
     waiting_commands: int = 256  #: commands of one session that wait for a running one; past it reading stops
-    recovery_publications: int = 300  #: publications in one recovery; past it the client is told `recovered: false`
+    recovery_publications: int = 300  #: of a recovery, read at a time; the rest follows as the client reads
     history_publications: int = 300  #: publications in one history reply; a larger `limit` is cut to this
     connect_seconds: float = 10  #: time from the socket's opening to the connect command; past it 3502
     close_seconds: float = 5  #: time for the peer to answer a close; past it the socket is aborted
     expiry_grace_seconds: float = 25  #: time after an expiry in which a client's new token is still in time
     idempotency_seconds: float = 300  #: how long an idempotency key is remembered
+    position_check_seconds: float = 15  #: between two looks whether an idle topic missed a message; 30 at most
 
     def __post_init__(self) -> None:
         for field in self.__struct_fields__:
@@ -90,6 +91,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
                 _whole("Limits", field, value)
             elif value is not None:
                 _whole("Limits", field, value, "; None for no limit")
+        if self.position_check_seconds > 30:
+            # Streams nothing was published in are forgotten after a minute; looking keeps them.
+            raise DeclarationError(
+                f"Limits.position_check_seconds is {self.position_check_seconds!r}: it must be at most 30"
+            )
         if self.json_depth > DEEPEST_JSON:
             raise DeclarationError(
                 f"Limits.json_depth is {self.json_depth!r}: it must be at most {DEEPEST_JSON}, "

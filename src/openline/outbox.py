@@ -142,6 +142,7 @@ class Outbox:
         "_backlog",
         "_limit_bytes",
         "_owner",
+        "_unsent_bytes",
         "encoding",
         "first",
         "is_paused",
@@ -162,6 +163,7 @@ class Outbox:
         self.rest: list[bytes] | None = None
         self.is_paused = False
         self.refusing = False
+        self._unsent_bytes = 0  #: when `is_stalled` was asked last
 
     # --- in -------------------------------------------------------------------------------------------------------
 
@@ -317,6 +319,11 @@ class Outbox:
         """
         waits = self.first is not None or self._backlog is not None
         return waits and self.waiting_bytes() > self._limit_bytes // 4
+
+    def is_stalled(self) -> bool:
+        """Say whether the wire is full, and nothing of what it holds has left since this was asked last."""
+        before, self._unsent_bytes = self._unsent_bytes, self.wire.unsent_bytes()
+        return self.is_paused and self._unsent_bytes >= before
 
     def drop(self) -> None:
         """Forget what waits and refuse from now on: the client will be closed and come back for it."""

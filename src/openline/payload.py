@@ -104,7 +104,7 @@ class Payload:
         if self._adapter is None:
             return self._dump(value)
         try:
-            valid = self._adapter.validate_python(value)
+            valid = self._adapter.validator.validate_python(value)
         except ValidationError as error:
             raise UsageError(f"{self._mismatch(value)}: {reasons(error.errors(include_url=False))}") from error
         return self._dump(valid)
@@ -114,7 +114,7 @@ class Payload:
             if self._adapter is not None:
                 # What `model_copy(update=…)` put in was never validated. Here a wrong value is an error and no warning,
                 # save None, which Pydantic writes as null in silence.
-                data = self._adapter.dump_json(value, by_alias=True, warnings="error")
+                data = self._adapter.serializer.to_json(value, by_alias=True, warnings="error")
             elif isinstance(value, bytes):
                 return one_line(value)
             else:

@@ -1,7 +1,7 @@
 """What a subscriber that comes back is told: everything it missed, in order, once, or that it was not recovered.
 
 A recovery succeeds if the asked offset is the stream's top, or the predecessor of the first entry that history still
-holds, and the rest up to the top fits in one reply. Never a part of it.
+holds. What is too much for one reply comes in parts, at the pace in which the client reads; see `catching_up.py`.
 
 Reading history waits; deciding does not. What arrives live between the two is in the topic's tail, and the decision
 takes it in: so it is made in the call that queues the reply.
@@ -31,9 +31,10 @@ class Wish(msgspec.Struct, frozen=True):
 class Recovered(msgspec.Struct, frozen=True):
     """The answer to a wish."""
 
-    whole: bool  #: everything missed is here
+    whole: bool  #: everything missed is here, or follows
     publications: list[Publication]  #: oldest first; empty unless whole
     position: Position  #: where the client stands once it has them
+    follows: bool = False  #: there is more: the first part is here
 
 
 class BrokenTail(OpenlineError):
@@ -58,7 +59,7 @@ async def read(broker: Broker, channel: str, history: History, limits: Limits, w
         return await broker.history(channel, history=history, limit=0)
     if wish.mode == "cache":
         return await broker.history(channel, history=history, limit=1, reverse=True)
-    # A gap too long for the limit is seen as such: what is read then does not reach the top.
+    # A gap too long for the limit is seen as such: what is read then does not reach the top, and more is read later.
     return await broker.history(channel, history=history, since=wish.asked, limit=limits.recovery_publications)
 
 
@@ -79,14 +80,44 @@ def decide(wish: Wish, page: Page, tail: Sequence[Publication], limits: Limits) 
         newest = publications[-1:]
         whole = bool(newest) and newest[0].offset == top.offset
         return Recovered(whole, newest if whole and asked != top else [], top)
+    if asked.epoch not in ("", page.top.epoch):
+        return Recovered(False, [], join_tail(page, tail)[1])
+    return advance(asked.offset, page, tail, limits)
+
+
+def advance(offset: int, page: Page, tail: Sequence[Publication], limits: Limits) -> Recovered:
+    """Bring who stands at an offset to the top, or, where that is too far for one step, towards it.
+
+    Args:
+        page: of the same epoch, read from that offset on.
+        tail: as for `decide`.
+    Raises:
+        BrokenTail: there is a hole between the two.
+    """
+    reached = _chain(offset, page.publications)
+    if reached is not None and page.publications and reached != page.top.offset:
+        return _part(page, page.publications, limits)  # more was missed than is read at a time
     publications, top = join_tail(page, tail)
-    whole = (
-        asked.epoch in ("", top.epoch)
-        and len(publications) <= limits.recovery_publications
-        and _chain(asked.offset, publications) == top.offset
-        and sum(len(publication.data) for publication in publications) <= limits.outbox_bytes // 2
-    )
-    return Recovered(whole, publications if whole else [], top)
+    if _chain(offset, publications) != top.offset:
+        return Recovered(False, [], top)
+    if len(publications) > limits.recovery_publications or _size(publications) > limits.outbox_bytes // 2:
+        return _part(page, publications, limits)
+    return Recovered(True, publications, top)
+
+
+def _part(page: Page, publications: Sequence[Publication], limits: Limits) -> Recovered:
+    """Take of what follows each other as much as leaves room for whatever else the client is sent meanwhile."""
+    size, count = 0, 0
+    while count < len(publications) and (not count or size < limits.outbox_bytes // 4):
+        size += len(publications[count].data)
+        count += 1
+    count = min(count, limits.recovery_publications)
+    part = list(publications[:count])
+    return Recovered(True, part, Position(page.top.epoch, part[-1].offset), follows=True)
+
+
+def _size(publications: Sequence[Publication]) -> int:
+    return sum(len(publication.data) for publication in publications)
 
 
 def join_tail(page: Page, tail: Sequence[Publication]) -> tuple[list[Publication], Position]:

@@ -94,7 +94,7 @@ def connection_router(
             await _refuse(websocket, node, 501, str(error))
             return
         await _close_dependencies(websocket)
-        if not node.expect(websocket):
+        if not node.places.expect(websocket):
             await _refuse_one_too_many(websocket, node)
             return
         try:
@@ -102,7 +102,7 @@ def connection_router(
                 websocket, commands, codec, subprotocol, keep_handshake=reads_handshake(), compression=compression
             )
         finally:
-            node.expected(websocket)
+            node.places.expected(websocket)
 
     return router
 
@@ -137,7 +137,7 @@ async def _hold(
     native_heartbeat = websocket.query_params.get("cf_ws_frame_ping_pong") == "true"
 
     def open_session(wire: Wire) -> Receiver:
-        commands.node.expected(websocket)
+        commands.node.places.expected(websocket)
         return commands.open(wire, handshake, native_heartbeat=native_heartbeat)
 
     limits = commands.limits

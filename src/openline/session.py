@@ -11,75 +11,28 @@ from __future__ import annotations
 import logging
 import random
 import uuid
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol, TypeVar, final
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar, final
 
 import msgspec
 
 from openline import codes
 from openline.codes import DisconnectCode, UnsubscribeCode
-from openline.counters import Counters
+from openline.conductor import Conductor
 from openline.errors import Disconnect
-from openline.inbox import Inbox
+from openline.inbox import CatchUp, Inbox, Task
 from openline.life import State
-from openline.notices import Excess, Notices
-from openline.options import Heartbeat, Limits
+from openline.notices import Excess
 from openline.outbox import Outbox, Wire
 from openline.protocol.codec import DecodeError, NestedTooDeep
-from openline.protocol.messages import PING, Command, ConnectRequest, PingRequest, Reply, Request, SendRequest
+from openline.protocol.messages import PING, Command, ConnectRequest, PingRequest, Reply, SendRequest
 from openline.protocol.pushes import message_push, unsubscribe_push
 from openline.publication import ClientInfo
-from openline.quota import Quota
 from openline.subscription import Subscription
-from openline.timers import Clock, Timers
-from openline.turn import Turn
 
 _log: Final = logging.getLogger("openline")
 
 Result = TypeVar("Result")
-
-
-class Conductor(Protocol):
-    """What a session asks of those above it."""
-
-    limits: Limits
-    heartbeat: Heartbeat
-    clock: Clock
-    timers: Timers
-    counters: Counters
-    notices: Notices
-    quota: Quota
-
-    @property
-    def turn(self) -> Turn:
-        """What collects what leaves at the end of the turn."""
-
-    def waits(self, session: Session, request: Request) -> bool:
-        """Tell whether carrying out a request may have to wait."""
-
-    async def carry_out(self, session: Session, identifier: int, request: Request) -> None:
-        """Carry out a request and queue its reply. Never raises."""
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run in a task that somebody looks after."""
-
-    def ended(self, session: Session, code: DisconnectCode, *, connected: bool) -> None:
-        """Forget a session that has just ended; say whether its connect had been accepted."""
-
-    def lost(self, session: Session, subscription: Subscription, code: UnsubscribeCode) -> None:
-        """Forget a subscription that has just ended."""
-
-    async def subscribe(self, session: Session, channel: str) -> None:
-        """Put a session into a channel."""
-
-    async def unsubscribe(self, session: Session, channel: str, code: UnsubscribeCode) -> None:
-        """Take a session out of a channel and tell it so."""
-
-    def encode(self, data: object) -> bytes:
-        """Encode a payload of the app."""
-
-    def in_loop(self, call: Callable[[], Result]) -> Result:
-        """Call in the event loop's thread."""
 
 
 @final
@@ -124,7 +77,7 @@ class Session:
     )
 
     def __init__(
-        self, wire: Wire, conductor: Conductor, handshake: object = None, *, native_heartbeat: bool = False
+        self, wire: Wire, conductor: Conductor[Session], handshake: object = None, *, native_heartbeat: bool = False
     ) -> None:
         self.id = str(uuid.uuid4())
         self.user = ""
@@ -145,8 +98,7 @@ class Session:
         self._inbox = Inbox(conductor.limits.waiting_commands)
         self._subscriptions: dict[str, Subscription] = {}
         self._pong_due: float | None = None
-        self._is_unread = False
-        self._is_lossy = False
+        self._is_unread = self._is_lossy = False
         self._wait_until = conductor.clock.monotonic() + conductor.limits.connect_seconds
         conductor.timers.wake_at(self._wait_until, self)
 
@@ -264,13 +216,17 @@ class Session:
         """Whether commands that queued still count: the connection stands and was not refused."""
         return self.life is not State.ENDED and self.life is not State.REFUSED
 
-    def waits(self, request: Request) -> bool:
+    def waits(self, request: Task) -> bool:
         """Tell whether carrying out a request may have to wait."""
         return self._conductor.waits(self, request)
 
-    def carry_out(self, identifier: int, request: Request) -> Coroutine[Any, Any, None]:
+    def carry_out(self, identifier: int, request: Task) -> Coroutine[Any, Any, None]:
         """Carry out a request and queue its reply. Never raises."""
         return self._conductor.carry_out(self, identifier, request)
+
+    def catch_up(self, channel: str) -> None:
+        """Go on with a recovery that did not fit in its reply, in turn with what the client asks."""
+        self._inbox.put(self, 0, CatchUp(channel))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run in a task that somebody looks after."""
@@ -380,7 +336,7 @@ class Session:
             # The client asked in time: it is the app that takes long, and 3502 would send the client away for good.
             self._wait_until = now + self._conductor.limits.connect_seconds
             return self._wait_until
-        if self._pong_due is not None and self._is_unread:
+        if self._pong_due is not None and now >= self._pong_due and self._is_unread and not self.outbox.is_stalled():
             self._pong_due = now + self._conductor.heartbeat.pong_seconds  # its pong may wait behind what is not read
         if self._pong_due is not None and now >= self._pong_due:
             self.end(codes.CLOSED_NO_PONG)
@@ -398,6 +354,7 @@ class Session:
             return
         if self._wire.ping() if self.native_heartbeat else self.push(PING):
             self._pong_due = now + self._conductor.heartbeat.pong_seconds
+            self.outbox.is_stalled()  # it compares with this moment when it is asked again
         self.ping_due = now + self._conductor.heartbeat.ping_seconds
 
     def ponged(self) -> None:

@@ -14,6 +14,8 @@ from openline.publication import ClientInfo, Position
 LEFT: Final = sys.maxsize
 #: `covered` of one whose reply told of more than its topic has received yet.
 AHEAD: Final = sys.maxsize - 1
+#: `covered` of one that catches up with what its topic has delivered already: it is offered what has no position.
+BEHIND: Final = sys.maxsize - 2
 
 
 class Subscriber(Protocol):
@@ -59,7 +61,8 @@ class Subscription:
     A live subscription stands where its topic stands: nothing here changes when a publication is delivered.
 
     Attributes:
-        covered: the highest sequence number of the topic that this subscriber needs no batch for; `AHEAD` or `LEFT`.
+        covered: the highest sequence number of the topic that this subscriber needs no batch for; `AHEAD`, `BEHIND`
+            or `LEFT`.
             The one thing the fan-out looks at: a batch that begins above it is offered whole.
         joined: the topic's sequence number when the subscription went live.
         position: what the subscribe reply covered.

@@ -23,7 +23,7 @@ from openline.fanout import Batch, Entry, Fanout
 from openline.options import ChannelOptions
 from openline.outbox import Outbox
 from openline.publication import Arrival, Message, Position, Publication
-from openline.subscription import AHEAD, LEFT, Subscription
+from openline.subscription import AHEAD, BEHIND, LEFT, Subscription
 
 #: A batch is sealed at this size, so that one frame stays below what clients accept (1 MiB in Python's websockets).
 BATCH_BYTES: Final = 262_144
@@ -137,9 +137,15 @@ class Topic:
         position = self.position
         self.healing = False
         whole = position is not None and page.top.epoch == position.epoch and _follows(position.offset, page)
-        if whole:
+        if position is not None and whole:
             for publication in page.publications:
-                self._advance(publication)
+                if publication.offset > position.offset:
+                    self._advance(publication)
+            # Who joined with another epoch read it before the stream was born anew.
+            for subscription in self._ahead:
+                if subscription.covered == AHEAD and subscription.position.epoch != position.epoch:
+                    self.leave(subscription)
+                    subscription.subscriber.lose(subscription, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
         else:
             self._give_up(page.top)
         held = tuple(self._held or ())
@@ -151,6 +157,17 @@ class Topic:
                     self._hold(later)
                 break
         return whole
+
+    def misses(self, asked: Position, top: Position) -> bool:
+        """Tell whether a stream that was read from where this topic stood holds what has not arrived since.
+
+        Args:
+            asked: where the topic stood when it was read. A top below it means that the stream lost its end.
+        """
+        position = self.position
+        if self.healing or position is None:
+            return False  # somebody reads already
+        return top.epoch != position.epoch or not asked.offset <= top.offset <= position.offset
 
     def _give_up(self, top: Position) -> None:
         self.position = top
@@ -207,6 +224,13 @@ class Topic:
             self._ahead.append(subscription)
         return True
 
+    def hold(self, subscription: Subscription, position: Position) -> None:
+        """Take in a subscription that still catches up: until `join` is called for it, no publication is offered."""
+        subscription.position = position
+        subscription.joined = self.sequence
+        subscription.covered = BEHIND
+        self.subscriptions[subscription.subscriber.id] = subscription
+
     def leave(self, subscription: Subscription) -> None:
         """End a subscription. From here on nothing reaches it, not even of a fan-out that is under way."""
         subscription.covered = LEFT
@@ -259,8 +283,10 @@ class Topic:
 
 
 def _follows(offset: int, page: Page) -> bool:
-    """Tell whether a page continues a stream without a hole from an offset to its top."""
+    """Tell whether a page continues a stream without a hole from an offset to its top. It may begin before it."""
     for publication in page.publications:
+        if publication.offset <= offset:
+            continue
         if publication.previous != offset:
             return False
         offset = publication.offset

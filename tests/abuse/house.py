@@ -98,7 +98,7 @@ def serving(hub: Hub, app: FastAPI | None = None, *, wire: str = "fast", **optio
         house.wait_until(lambda: not hub.sessions)
         house.wait_until(lambda: not state.connections and not state.tasks)
         house.run(nothing_is_left(hub))
-        assert not hub._node._expected
+        assert not hub._node.places
         house.wait_until(lambda: not asyncio.all_tasks() - tasks - {asyncio.current_task()})
 
 

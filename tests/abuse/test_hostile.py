@@ -109,7 +109,6 @@ def test_who_is_gone_when_its_broken_frame_is_read_is_forgotten(loop: str) -> No
         assert line.recorder.next() == ("closed", 3000, "enough")
 
 
-@pytest.mark.xfail(reason="who was held back as its broken frame was found is not read any more", strict=True)
 @pytest.mark.parametrize("loop", LOOPS)
 def test_who_broke_the_protocol_amid_a_flood_is_read_to_its_end(loop: str) -> None:
     """As anybody who breaks it: else its end is not seen, and its place is kept until the deadline."""

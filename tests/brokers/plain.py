@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
-from openline.brokers.base import Deliver, Page
+from openline.brokers.base import Broker, Page, Recipient
 from openline.errors import BrokerUnavailable
 from openline.options import History
 from openline.publication import Arrival, ClientInfo, Message, Position, Publication
@@ -144,6 +144,12 @@ class PlainStore:
             if self.wants(node, channel):
                 node.send(channel, message)
 
+    def tell(self, word: bytes, node: str) -> None:
+        """Send a word to the node of this name, or to all."""
+        for one in self.nodes:
+            if node in ("", one.name):
+                one.send_word(word)
+
     def publish(
         self,
         node: PlainBroker,
@@ -188,20 +194,31 @@ class PlainBroker:
     """One node on a `PlainStore`. Every call goes round the event loop, and so does every arrival."""
 
     immediate = False
+    is_open = False
 
     def __init__(self, store: PlainStore) -> None:
         self.store = store
+        self.name = ""
+        self.running = False
+        self.cut = False
         self.followed: set[str] = set()
-        self.deliver: Deliver | None = None
+        self.recipient: Recipient | None = None
         store.nodes.append(self)
 
-    async def start(self, deliver: Deliver) -> None:
+    @property
+    def problem(self) -> str:
+        """Say what is wrong."""
+        return "" if self.running and not self.cut and not self.store.cut_off else "the store does not answer"
+
+    async def start(self, node: str, recipient: Recipient | None) -> None:
         """Begin."""
-        self.deliver = deliver
+        self.name, self.recipient = node, recipient
+        self.running = True
 
     async def stop(self) -> None:
         """End."""
-        self.deliver = None
+        self.running = False
+        self.recipient = None
         self.followed.clear()
 
     async def follow(self, channel: str) -> None:
@@ -236,6 +253,11 @@ class PlainBroker:
         await self.reach()
         self.store.carry(channel, arrival)
 
+    async def tell(self, word: bytes, node: str = "") -> None:
+        """Carry a word."""
+        await self.reach()
+        self.store.tell(word, node)
+
     async def history(
         self,
         channel: str,
@@ -259,17 +281,37 @@ class PlainBroker:
     async def reach(self) -> None:
         """Get through to the store."""
         await asyncio.sleep(0)
-        if self.deliver is None or self.store.cut_off:
-            raise BrokerUnavailable("the store does not answer")
+        if self.problem:
+            raise BrokerUnavailable(self.problem)
+
+    def come_back(self) -> None:
+        """Follow again what is followed, now that the store is back, and doubt it."""
+        if self.recipient is not None:
+            self.recipient.doubt(self.doubted())
+
+    def doubted(self) -> Iterable[str]:
+        """Say what may have been missed while the store was away."""
+        return set(self.followed)
+
+    def send_word(self, word: bytes) -> None:
+        """Let a word arrive here, a turn of the event loop later."""
+        if not self.cut:
+            asyncio.get_running_loop().call_soon(self.hear, word)
+
+    def hear(self, word: bytes) -> None:
+        """Take a word."""
+        if self.recipient is not None:
+            self.recipient.hear(word)
 
     def send(self, channel: str, message: Message) -> None:
         """Let a message arrive here, a turn of the event loop later."""
-        asyncio.get_running_loop().call_soon(self.arrive, channel, message)
+        if not self.cut:
+            asyncio.get_running_loop().call_soon(self.arrive, channel, message)
 
     def arrive(self, channel: str, message: Message) -> None:
         """Deliver, if the channel is still followed."""
-        if self.deliver is not None and self.store.wants(self, channel):
-            self.deliver(channel, message)
+        if self.recipient is not None and self.store.wants(self, channel):
+            self.recipient.deliver(channel, message)
 
 
 @contextmanager
@@ -278,6 +320,8 @@ def cut_off(store: PlainStore) -> Iterator[None]:
     store.cut_off = True
     yield
     store.cut_off = False
+    for node in store.nodes:
+        node.come_back()
 
 
 def plain_nodes(
@@ -304,14 +348,24 @@ def plain_nodes(
         async def lose(channel: str) -> None:
             store.lose(channel)
 
+        @asynccontextmanager
+        async def cut(broker: Broker) -> AsyncIterator[None]:
+            assert isinstance(broker, PlainBroker)
+            broker.cut = True
+            yield
+            broker.cut = False
+            broker.come_back()
+
         store = make_store(lambda: moment[0])
         yield BrokerNodes(
             brokers=[make_broker(store) for _ in range(nodes)],
             advance=advance,
             arrival_seconds=arrival_seconds,
+            deadline_seconds=arrival_seconds,
             idempotency_seconds=KEY_SECONDS,
             lose=lose,
             outage=outage,
+            cut=cut,
         )
 
     return make

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -43,11 +43,19 @@ class Heard:
         self.wall = Wall()
         self.broker = MemoryBroker(self.wall, **options)
         self.messages: list[tuple[str, Message]] = []
-        done(self.broker.start(self.deliver))
+        done(self.broker.start("node", self))
 
     def deliver(self, channel: str, message: Message) -> None:
         """Note what arrives."""
         self.messages.append((channel, message))
+
+    def doubt(self, channels: Iterable[str]) -> None:
+        """Nothing is ever in doubt."""
+        raise AssertionError(f"{channels} are in doubt")
+
+    def hear(self, word: bytes) -> None:
+        """Nothing is told in these tests."""
+        raise AssertionError(f"{word!r} was told")
 
     def publish(
         self, channel: str = "a", data: bytes = b"1", history: History | None = HISTORY, key: str = ""
@@ -292,7 +300,7 @@ async def test_publishing_while_delivering() -> None:
         if len(heard.messages) == 1:
             heard.publish(data=b"2")
 
-    await heard.broker.start(deliver)
+    heard.deliver = deliver  # type: ignore[method-assign]
     await heard.broker.follow("a")
     heard.publish(data=b"1")
     assert [one.data for one in heard.read().publications] == [b"1", b"2"]
@@ -401,7 +409,7 @@ async def test_starts_again_with_nothing() -> None:
     await heard.broker.follow("a")
     before = heard.publish(key="k")
     await heard.broker.stop()
-    await heard.broker.start(heard.deliver)
+    await heard.broker.start("node", heard)
     heard.messages.clear()
     after = heard.publish(key="k")
     assert after.offset == 1
@@ -419,6 +427,7 @@ async def test_refuses_before_it_is_started() -> None:
         broker.follow("a"),
         broker.forget("a"),
         broker.announce("a", Arrival(ClientInfo("u", "c"), joined=True)),
+        broker.tell(b"word"),
     ):
         with pytest.raises(BrokerUnavailable, match="not started"):
             await call
@@ -438,7 +447,7 @@ async def test_streams_that_were_only_asked_about_are_soon_forgotten() -> None:
     """Clients may make up any number of names: what nothing was published in costs nothing for long."""
     now = [0.0]
     broker = MemoryBroker(now=lambda: now[0])
-    await broker.start(lambda channel, message: None)
+    await broker.start("node", None)
     history = History(seconds=10)
     for number in range(100):
         await broker.history(f"made-up-{number}", history=history)
@@ -452,7 +461,7 @@ async def test_a_stream_that_is_followed_is_never_forgotten() -> None:
     """However quiet a room is, its subscribers stand in the stream they subscribed to."""
     now = [0.0]
     broker = MemoryBroker(now=lambda: now[0])
-    await broker.start(lambda channel, message: None)
+    await broker.start("node", None)
     history = History(seconds=10, meta_seconds=20)
     await broker.follow("quiet")
     epoch = (await broker.history("quiet", history=history)).top.epoch
@@ -468,7 +477,7 @@ async def test_streams_are_bounded_in_number() -> None:
     """Past the bound the one unused for longest goes; a stream that is followed stays."""
     now = [0.0]
     broker = MemoryBroker(now=lambda: now[0], streams=10)
-    await broker.start(lambda channel, message: None)
+    await broker.start("node", None)
     history = History(seconds=1000)
     await broker.follow("followed")
     epoch = (await broker.history("followed", history=history)).top.epoch

@@ -53,7 +53,7 @@ def test_run_explains_its_options() -> None:
     code, output = said("run", "--help")
 
     assert code == 0
-    for word in ("APP", "main:app", "--host", "--port", "--reload", "--log-level", "--no-access-log"):
+    for word in ("APP", "main:app", "--host", "--port", "--workers", "--reload", "--log-level", "--no-access-log"):
         assert word in output
 
 
@@ -90,6 +90,14 @@ def test_an_unknown_log_level_is_refused_with_those_that_are_known() -> None:
 
     assert code == 2
     assert "'silly' is none of critical, error, warning, info, debug, trace" in output
+
+
+def test_a_process_that_reloads_is_the_only_one(here: Path) -> None:
+    """Uvicorn would ignore one of the two options and say so in passing."""
+    code, output = said("run", "tests.servers.program:app", "--workers", "2", "--reload")
+
+    assert code == 2
+    assert "--reload runs one process" in output
 
 
 def test_run_takes_a_free_port_and_the_fast_wire() -> None:

@@ -12,10 +12,15 @@ from hypothesis import strategies as st
 from openline.errors import BrokerUnavailable
 from openline.presence.base import Presence, PresenceStats
 from openline.presence.memory import MemoryPresence
-from openline.publication import ClientInfo
+from openline.publication import Arrival, ClientInfo
 from openline.testing.presence import PRESENCE_CHECKS, PresenceCheck, PresenceNodes, check_presence
 
 ANNA = ClientInfo("anna", "session-1")
+
+
+def nobody_is_told(channel: str, arrival: Arrival) -> None:
+    """Take announcements, of which the only node there is makes none."""
+    raise AssertionError(f"announced in {channel}: {arrival}")
 
 
 @asynccontextmanager
@@ -50,7 +55,7 @@ STEPS = st.lists(
 async def test_counts_like_a_plain_table(steps: list[tuple[bool, str, str, str]]) -> None:
     """Whoever comes, changes and goes in whatever order: members and counts are those of a plain table."""
     presence = MemoryPresence()
-    await presence.start()
+    await presence.start("node", nobody_is_told)
     table: dict[str, dict[str, ClientInfo]] = {"a": {}, "b": {}}
     for enters, channel, user, client in steps:
         if enters:
@@ -69,7 +74,7 @@ async def test_counts_like_a_plain_table(steps: list[tuple[bool, str, str, str]]
 async def test_the_members_are_the_callers_own() -> None:
     """What is done with the result changes nothing, and it does not change later."""
     presence = MemoryPresence()
-    await presence.start()
+    await presence.start("node", nobody_is_told)
     await presence.add("a", ANNA)
     members = await presence.members("a")
     await presence.remove("a", ANNA.client)
@@ -83,10 +88,10 @@ async def test_the_members_are_the_callers_own() -> None:
 async def test_starts_again_with_nobody() -> None:
     """After `stop` and `start`, nobody of before is there."""
     presence = MemoryPresence()
-    await presence.start()
+    await presence.start("node", nobody_is_told)
     await presence.add("a", ANNA)
     await presence.stop()
-    await presence.start()
+    await presence.start("node", nobody_is_told)
     assert await presence.members("a") == {}
     assert await presence.stats("a") == PresenceStats(0, 0)
 

@@ -6,8 +6,8 @@ import asyncio
 
 import centrifuge
 
+from tests.cut import Cutter, cutter
 from tests.servers.control import Control
-from tests.servers.cut import Cutter, cutter
 from tests.servers.people import Crowd, Person
 from tests.servers.server import Server
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.servers.cut import cutter
+from tests.cut import cutter
 from tests.servers.people import crowd
 from tests.servers.server import COMMANDS, Server
 

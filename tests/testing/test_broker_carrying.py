@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from openline.brokers.base import Deliver, Page
-from openline.errors import BrokerUnavailable
+from openline.brokers.base import Recipient
 from openline.options import History
 from openline.publication import Arrival, Message, Position, Publication
 from tests.brokers.plain import PlainBroker, PlainStore
@@ -302,76 +301,9 @@ async def test_what_is_delivered_twice_is_caught(broken: type[PlainStore] | type
     assert await problems_of("5 at most once", broken)
 
 
-class _FailsInSilence(PlainBroker):
-    """Swallows what it cannot do."""
-
-    async def publish(self, channel: str, data: bytes, **options: Any) -> Position:
-        try:
-            return await super().publish(channel, data, **options)
-        except BrokerUnavailable:
-            return Position.NONE
-
-    async def history(self, channel: str, **options: Any) -> Page:
-        try:
-            return await super().history(channel, **options)
-        except BrokerUnavailable:
-            return Page([], Position.NONE)
-
-
-class _FailsInItsOwnWords(PlainBroker):
-    """Lets the exception of its client through."""
-
-    async def reach(self) -> None:
-        try:
-            await super().reach()
-        except BrokerUnavailable as error:
-            raise ConnectionError(str(error)) from error
-
-
-class _NeverComesBack(PlainBroker):
-    """Stays cut off once it was."""
-
-    async def reach(self) -> None:
-        try:
-            await super().reach()
-        except BrokerUnavailable:
-            self.deliver = None
-            raise
-
-
-class _HearsNothingAfterAnOutage(PlainBroker):
-    """Connects anew, and forgets what it followed."""
-
-    async def reach(self) -> None:
-        if self.store.cut_off:
-            self.followed.clear()
-        await super().reach()
-
-
-class _UnfollowNeedsTheStore(PlainBroker):
-    async def unfollow(self, channel: str) -> None:
-        await self.reach()
-        await super().unfollow(channel)
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        _FailsInSilence,
-        _FailsInItsOwnWords,
-        _NeverComesBack,
-        _HearsNothingAfterAnOutage,
-        _UnfollowNeedsTheStore,
-    ],
-)
-async def test_silent_failure_is_caught(broken: type[PlainBroker]) -> None:
-    """What is not done raises `BrokerUnavailable`, and an outage ends when it is over."""
-    assert await problems_of("7 loud failure", broken)
-
-
 class _StopsOnce(PlainBroker):
     async def stop(self) -> None:
-        if self.deliver is None:
+        if not self.running:
             raise RuntimeError("not running")
         await super().stop()
 
@@ -381,24 +313,25 @@ class _HearsOn(PlainBroker):
 
     def __init__(self, store: PlainStore) -> None:
         super().__init__(store)
-        self.first: Deliver | None = None
+        self.first: Recipient | None = None
 
-    async def start(self, deliver: Deliver) -> None:
-        self.first = deliver
-        await super().start(deliver)
+    async def start(self, node: str, recipient: Recipient | None) -> None:
+        self.first = recipient
+        await super().start(node, recipient)
 
     def arrive(self, channel: str, message: Message) -> None:
         if self.first is not None:
-            self.first(channel, message)
+            self.first.deliver(channel, message)
 
     async def stop(self) -> None:
-        self.deliver = None
+        self.running = False
 
 
 class _StopsAll(PlainBroker):
     async def stop(self) -> None:
         for node in self.store.nodes:
-            node.deliver = None
+            node.running = False
+            node.recipient = None
 
 
 @pytest.mark.parametrize("broken", [_StopsOnce, _HearsOn, _StopsAll])

@@ -1,15 +1,18 @@
-"""A certificate for one test: self-signed, for localhost, and trusted by the client that is made with it."""
+"""A certificate for one test: self-signed, for loopback, and trusted by the client that is made with it."""
 
 from __future__ import annotations
 
 import datetime as dt
 import ssl
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+_NAMES = (x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1")))
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path, ssl.SSLContext]:
@@ -25,7 +28,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path, ssl.SSLContext]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_NAMES), critical=False)
         .sign(key, hashes.SHA256())
     )
     certificate_file, key_file = folder / "certificate.pem", folder / "key.pem"

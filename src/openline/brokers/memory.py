@@ -22,10 +22,10 @@ from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple, final
 
-from openline.brokers.base import Deliver, Page
+from openline.brokers.base import Page, Recipient
 from openline.errors import BrokerUnavailable, DeclarationError
 from openline.options import History
-from openline.publication import Arrival, ClientInfo, Position, Publication
+from openline.publication import Arrival, ClientInfo, Message, Position, Publication
 
 #: Entries looked at per call and kind. A call causes two at most: one entry put back, one taken off for good.
 _SWEPT_PER_CALL = 2
@@ -152,11 +152,12 @@ class MemoryBroker:
 
     #: No coroutine of this broker ever suspends.
     immediate = True
+    #: Nobody else is in this process.
+    is_open = False
 
     __slots__ = (
         "_ageing",
         "_behind",
-        "_deliver",
         "_followed",
         "_idempotency_keys",
         "_idempotency_seconds",
@@ -164,8 +165,11 @@ class MemoryBroker:
         "_keys_by_age",
         "_last_moment",
         "_most_streams",
+        "_node",
         "_now",
         "_pushed",
+        "_recipient",
+        "_running",
         "_streams",
         "_unused",
     )
@@ -188,7 +192,9 @@ class MemoryBroker:
         self._most_streams = streams
         self._idempotency_seconds = idempotency_seconds
         self._idempotency_keys = idempotency_keys
-        self._deliver: Deliver | None = None
+        self._running = False
+        self._node = ""
+        self._recipient: Recipient | None = None
         self._followed: set[str] = set()
         self._streams: dict[str, _Stream] = {}
         self._ageing: _Due = []
@@ -199,19 +205,27 @@ class MemoryBroker:
         self._last_moment = float("-inf")
         self._behind = 0.0  # by how much the wall clock was set back, all jumps together
 
-    async def start(self, deliver: Deliver) -> None:
-        """Begin; `deliver` is called from inside `publish` and `announce` until `stop`."""
-        self._deliver = deliver
+    @property
+    def problem(self) -> str:
+        """What is wrong: that it is not started, or nothing."""
+        return "" if self._running else "the memory broker is not started"
+
+    async def start(self, node: str, recipient: Recipient | None) -> None:
+        """Begin; the recipient is called from inside `publish`, `announce` and `tell` until `stop`."""
+        self._running = True
+        self._node = node
+        self._recipient = recipient
 
     async def stop(self) -> None:
         """End; streams, keys and interest are let go. Idempotent; the broker may be started again."""
-        self._deliver = None
+        self._running = False
+        self._recipient = None
         for held in (self._followed, self._streams, self._ageing, self._unused, self._keys, self._keys_by_age):
             held.clear()
 
     async def follow(self, channel: str) -> None:
         """Begin to receive a channel; following twice is following once."""
-        self._started()
+        self._check_running()
         stream = self._streams.get(channel)
         if stream is not None and channel not in self._followed:
             stream.begin_use(self._moment())
@@ -245,7 +259,7 @@ class MemoryBroker:
         Raises:
             BrokerUnavailable: the broker is not started; nothing is out.
         """
-        deliver = self._started()
+        self._check_running()
         moment = self._moment()
         if idempotency_key:
             first = self._keys.get((channel, idempotency_key))
@@ -271,15 +285,19 @@ class MemoryBroker:
                 self._push(self._ageing, stream.emptied_at(), stream)
         if idempotency_key:
             self._remember(_Key(moment + self._idempotency_seconds, (channel, idempotency_key), position))
-        if channel in self._followed:
-            deliver(channel, publication)
+        self._deliver(channel, publication)
         return position
 
     async def announce(self, channel: str, arrival: Arrival) -> None:
         """Deliver a join or leave if the channel is followed; it is not kept."""
-        deliver = self._started()
-        if channel in self._followed:
-            deliver(channel, arrival)
+        self._check_running()
+        self._deliver(channel, arrival)
+
+    async def tell(self, word: bytes, node: str = "") -> None:
+        """Give a word to the one node there is, if it is for it."""
+        self._check_running()
+        if self._recipient is not None and node in ("", self._node):
+            self._recipient.hear(word)
 
     async def history(
         self,
@@ -295,13 +313,13 @@ class MemoryBroker:
         Raises:
             BrokerUnavailable: the broker is not started.
         """
-        self._started()
+        self._check_running()
         stream = self._stream(channel, history, self._moment())
         return Page(stream.page(since, limit, reverse), stream.top)
 
     async def forget(self, channel: str) -> None:
         """Drop the publications of a channel's history; its epoch, top offset and version stay."""
-        self._started()
+        self._check_running()
         stream = self._streams.get(channel)
         if stream is not None:
             stream.clear()
@@ -310,10 +328,13 @@ class MemoryBroker:
         kept = sum(len(stream.kept) for stream in self._streams.values())
         return f"MemoryBroker(streams={len(self._streams)}, publications={kept}, keys={len(self._keys)})"
 
-    def _started(self) -> Deliver:
-        if self._deliver is None:
-            raise BrokerUnavailable("the memory broker is not started")
-        return self._deliver
+    def _check_running(self) -> None:
+        if not self._running:
+            raise BrokerUnavailable(self.problem)
+
+    def _deliver(self, channel: str, message: Message) -> None:
+        if channel in self._followed and self._recipient is not None:
+            self._recipient.deliver(channel, message)
 
     def _stream(self, channel: str, history: History, moment: float) -> _Stream:
         stream = self._streams.get(channel)

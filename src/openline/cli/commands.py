@@ -40,6 +40,10 @@ def run(
     target: Annotated[str, typer.Argument(metavar="APP", help="The app, as module:name, such as main:app.")],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 takes a free one.")] = 8000,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="The number of processes; $WEB_CONCURRENCY or 1 by default.", show_default=False),
+    ] = None,
     reload: Annotated[bool, typer.Option("--reload", help="Start again when a source file changes.")] = False,
     log_level: Annotated[str, typer.Option(help="critical, error, warning, info, debug or trace.")] = "info",
     access_log: Annotated[bool, typer.Option(help="Log a line for each HTTP request.")] = True,
@@ -48,6 +52,8 @@ def run(
     if log_level not in uvicorn.config.LOG_LEVELS:
         levels = ", ".join(uvicorn.config.LOG_LEVELS)
         raise typer.BadParameter(f"{log_level!r} is none of {levels}", param_hint="--log-level")
+    if reload and workers is not None and workers > 1:
+        raise typer.BadParameter("--reload runs one process", param_hint="--workers")
     sys.path.insert(0, str(Path.cwd()))  # as uvicorn's own command does: `main:app` means ./main.py
     if not reload:  # else the first save after a mistake mends it, and uvicorn waits for that
         _check(target)
@@ -55,6 +61,7 @@ def run(
         target,
         host=host,
         port=port,
+        workers=workers,
         reload=reload,
         log_level=log_level,
         access_log=access_log,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import final
 
 from openline.errors import BrokerUnavailable
-from openline.presence.base import PresenceStats
+from openline.presence.base import Announce, PresenceStats
 from openline.publication import ClientInfo
 
 
@@ -58,7 +58,12 @@ class MemoryPresence:
         self._running = False
         self._channels: dict[str, _Channel] = {}
 
-    async def start(self) -> None:
+    @property
+    def problem(self) -> str:
+        """What is wrong: that it is not started, or nothing."""
+        return "" if self._running else "the memory presence is not started"
+
+    async def start(self, node: str, announce: Announce) -> None:  # nobody dies without this node
         """Begin, with nobody anywhere."""
         self._running = True
 
@@ -67,7 +72,7 @@ class MemoryPresence:
         self._running = False
         self._channels.clear()
 
-    async def add(self, channel: str, info: ClientInfo) -> None:
+    async def add(self, channel: str, info: ClientInfo, *, announced: bool = False) -> None:
         """Enter a session, or replace what is known of it.
 
         Raises:
@@ -110,4 +115,4 @@ class MemoryPresence:
 
     def _check_running(self) -> None:
         if not self._running:
-            raise BrokerUnavailable("the memory presence is not started")
+            raise BrokerUnavailable(self.problem)

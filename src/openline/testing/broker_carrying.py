@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import Final
 
-from openline.errors import BrokerUnavailable
 from openline.options import History
 from openline.publication import Arrival, ClientInfo, Publication
 from openline.testing.broker_stage import KEPT, BrokerCheck, Node, Stage, broker_check, data_of, expect_heard
@@ -197,35 +195,6 @@ async def nothing_arrives_twice(stage: Stage) -> None:
             expect_heard(number, await stage.heard_by(node, channel, history), [])
 
 
-@broker_check("7 loud failure")
-async def a_stopped_broker_refuses(stage: Stage) -> None:
-    """What can no longer be done raises `BrokerUnavailable`, in place of being lost."""
-    channel = stage.channel()
-    await stage.first.follow(channel)
-    await stage.first.stop()
-    for history in _KINDS:
-        await _expect_unavailable(stage.first, channel, history)
-    await stage.first.unfollow(channel)  # a session that closes late does this
-
-
-@broker_check("7 loud failure", needs="outage")
-async def an_outage_is_told_and_ends(stage: Stage) -> None:
-    """While the store does not answer, calls raise `BrokerUnavailable`; after it, all works again by itself."""
-    cut_off = stage.setup.outage
-    if cut_off is None:
-        return
-    channel = await stage.followed()
-    before = await stage.first.publish(channel, b'"before"')
-    async with cut_off():
-        for node in stage.nodes:
-            await _expect_unavailable(node, channel, KEPT)
-    for number, node in enumerate(stage.nodes):
-        await _publish_until_heard(stage, node, channel, b'"after %d"' % number)
-    after = await stage.first.publish(channel, b'"last"')
-    expect(after != before, f"{before} was given before the outage and after it")
-    expect(after.epoch != before.epoch or after.offset > before.offset, f"{after} does not come after {before}")
-
-
 @broker_check("stop")
 async def stop_may_be_called_twice_and_is_silent(stage: Stage) -> None:
     """A node that was stopped hears nothing more; the others go on; stopping again is no error."""
@@ -247,40 +216,6 @@ async def _publish_from_all(stage: Stage, channel: str, data: bytes, history: Hi
         await stage.flush(node)
 
 
-async def _expect_unavailable(node: Node, channel: str, history: History | None) -> None:
-    result: object
-    try:
-        result = await node.publish(channel, b'"lost?"', history)
-    except BrokerUnavailable:
-        pass
-    else:
-        expect(kept=False, problem=f"publish gave {result} in place of BrokerUnavailable")
-    try:
-        result = await node.history(channel)
-    except BrokerUnavailable:
-        pass
-    else:
-        expect(kept=False, problem=f"history gave {result} in place of BrokerUnavailable")
-
-
-async def _publish_until_heard(stage: Stage, node: Node, channel: str, data: bytes) -> None:
-    """Publish from a node until it hears it: what connects anew may still miss the first."""
-    problem = ""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(stage.setup.arrival_seconds):
-            while True:
-                try:
-                    await node.publish(channel, data)
-                except BrokerUnavailable as error:
-                    problem = f"still raises {error!r}"
-                    await asyncio.sleep(0.01)
-                    continue
-                if await node.hears(channel, data, seconds=0.1):
-                    return
-                problem = "publishes, but does not hear it"
-    expect(kept=False, problem=f"{stage.setup.arrival_seconds} s after the outage a node {problem}")
-
-
 CARRYING_CHECKS: Final[tuple[BrokerCheck, ...]] = (
     what_is_published_arrives_whole,
     every_name_is_a_channel_of_its_own,
@@ -292,7 +227,5 @@ CARRYING_CHECKS: Final[tuple[BrokerCheck, ...]] = (
     following_twice_is_following_once,
     nodes_follow_each_for_themselves,
     nothing_arrives_twice,
-    a_stopped_broker_refuses,
-    an_outage_is_told_and_ends,
     stop_may_be_called_twice_and_is_silent,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import Final, final
@@ -35,28 +35,46 @@ class BrokerNodes:
     brokers: Sequence[Broker]  #: one for each node; at least one
     advance: Callable[[float], Awaitable[None]] = asyncio.sleep  #: let so many seconds pass where ages are measured
     age_seconds: float = 1  #: the shortest age the store can tell from a few milliseconds
-    arrival_seconds: float = 5  #: a publication that was not heard after this will not be
+    arrival_seconds: float = 5  #: a publication that was not heard after this will not be; what ended is over by then
+    deadline_seconds: float = 10  #: how long a call may take to say that it cannot be done
     #: How long a key is remembered; None: longer than a test can wait.
     idempotency_seconds: float | None = None
     #: Make the store lose the newest publications of a channel or all of it, as a failover does; None: it never does.
     lose: Callable[[str], Awaitable[None]] | None = None
     #: While entered, the store answers nobody; None: there is no way to cut it off.
     outage: Callable[[], AbstractAsyncContextManager[object]] | None = None
+    #: While entered, the connections of this broker to the store are cut and it gets no others, while the rest of the
+    #: nodes work on; None: there is no way to cut one off alone.
+    cut: Callable[[Broker], AbstractAsyncContextManager[object]] | None = None
 
 
 @final
 class Node:
-    """One broker at work, and what arrived at it."""
+    """One broker at work, and what it was given to know: it is the broker's `Recipient`."""
 
-    def __init__(self, broker: Broker, arrival_seconds: float) -> None:
+    def __init__(self, broker: Broker, name: str, arrival_seconds: float) -> None:
         self.broker = broker
+        self.name = name
         self.running = False
+        self.doubted: set[str] = set()  #: the channels that were doubted since a check last cleared this
+        self.words: list[bytes] = []  #: what was told, in the order it was heard
         self._arrival_seconds = arrival_seconds
         self._arrived: dict[str, list[Message]] = {}
         self._news = asyncio.Event()
 
-    def _deliver(self, channel: str, message: Message) -> None:
+    def deliver(self, channel: str, message: Message) -> None:
+        """Note what arrived."""
         self._arrived.setdefault(channel, []).append(message)
+        self._news.set()
+
+    def doubt(self, channels: Iterable[str]) -> None:
+        """Note what is in doubt."""
+        self.doubted.update(channels)
+        self._news.set()
+
+    def hear(self, word: bytes) -> None:
+        """Note a word."""
+        self.words.append(word)
         self._news.set()
 
     def unread(self, channel: str) -> list[Message]:
@@ -70,32 +88,42 @@ class Node:
         Raises:
             ContractBroken: it did not come in time.
         """
-        if not await self._hears(channel, wanted, arrivals, self._arrival_seconds):
+        if not await self.comes(lambda: self._heard(channel, wanted, arrivals)):
             heard = [describe(message) for message in self.unread(channel)]
             raise ContractBroken(f"{[*wanted]} did not arrive in {self._arrival_seconds} s; what did: {heard}")
         return self.unread(channel)
 
     async def hears(self, channel: str, data: bytes, seconds: float) -> bool:
         """Tell whether a publication with this data is here, or comes in this time."""
-        return await self._hears(channel, (data,), 0, seconds)
+        return await self.comes(lambda: self._heard(channel, (data,), 0), seconds)
 
-    async def _hears(self, channel: str, wanted: Sequence[bytes], arrivals: int, seconds: float) -> bool:
+    async def hears_or_doubts(self, channel: str, data: bytes) -> bool:
+        """Tell whether a publication with this data comes, or the channel is doubted, in the time of an arrival."""
+        return await self.comes(lambda: channel in self.doubted or self._heard(channel, (data,), 0))
+
+    async def comes(self, known: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Tell whether something holds of what this node was given, or comes to hold in this time.
+
+        Args:
+            known: asked anew whenever something was delivered, doubted or heard.
+            seconds: None: as long as a publication may take.
+        """
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while not self._heard(channel, wanted, arrivals):
+            async with asyncio.timeout(self._arrival_seconds if seconds is None else seconds):
+                while not known():
                     self._news.clear()
                     await self._news.wait()
         # Asked again, as a stalled event loop may end the time and bring what is waited for in the same moment.
-        return self._heard(channel, wanted, arrivals)
+        return known()
 
     def _heard(self, channel: str, wanted: Sequence[bytes], arrivals: int) -> bool:
         arrived = self._arrived.get(channel, [])
         data = {message.data for message in arrived if isinstance(message, Publication)}
         return data.issuperset(wanted) and sum(isinstance(message, Arrival) for message in arrived) >= arrivals
 
-    async def start(self) -> None:
-        """Start the broker."""
-        await call(self.broker.start(self._deliver), immediate=self.broker.immediate)
+    async def start(self, *, deaf: bool = False) -> None:
+        """Start the broker; a deaf one has no recipient."""
+        await call(self.broker.start(self.name, None if deaf else self), immediate=self.broker.immediate)
         self.running = True
 
     async def stop(self) -> None:
@@ -140,6 +168,10 @@ class Node:
         """Carry a join or leave."""
         await call(self.broker.announce(channel, arrival), immediate=self.broker.immediate)
 
+    async def tell(self, word: bytes, node: str = "") -> None:
+        """Carry a word to a node, or to all."""
+        await call(self.broker.tell(word, node), immediate=self.broker.immediate)
+
     async def history(
         self,
         channel: str,
@@ -164,10 +196,13 @@ class Stage:
 
     def __init__(self, setup: BrokerNodes) -> None:
         self.setup = setup
-        self.nodes = [Node(broker, setup.arrival_seconds) for broker in setup.brokers]
+        self._run = secrets.token_hex(8)
+        self.nodes = [
+            Node(broker, f"check{self._run}{number}", setup.arrival_seconds)
+            for number, broker in enumerate(setup.brokers)
+        ]
         self.first = self.nodes[0]
         self.last = self.nodes[-1]  #: another node than `first` where there are two
-        self._run = secrets.token_hex(8)
         self._named = 0
         self._marks = 0
 
@@ -187,6 +222,14 @@ class Stage:
         """Stop every node."""
         for node in self.nodes:
             await node.stop()
+
+    async def becomes(self, holds: Callable[[], bool]) -> bool:
+        """Tell whether something that nobody is told of holds, or comes to within the time of an arrival."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.setup.arrival_seconds):
+                while not holds():  # noqa: ASYNC110  # there is no event: a broker's `problem` is only there to be read
+                    await asyncio.sleep(0.01)
+        return holds()
 
     async def heard_by(self, node: Node, channel: str, history: History | None = KEPT) -> list[Message]:
         """Tell what arrived at a node that follows the channel, now that all that was published must have.
@@ -246,15 +289,17 @@ def expect_chain(publications: Sequence[Publication], *, whole: bool) -> None:
 BrokerCheck = Check[BrokerNodes]
 
 
-def broker_check(guarantee: str, *, needs: str = "") -> Callable[[Callable[[Stage], Awaitable[None]]], BrokerCheck]:
-    """Make a check of a function that takes a stage."""
+def broker_check(
+    guarantee: str, *, needs: str = "", started: bool = True
+) -> Callable[[Callable[[Stage], Awaitable[None]]], BrokerCheck]:
+    """Make a check of a function that takes a stage; unless `started`, it starts the nodes itself."""
 
     def make(function: Callable[[Stage], Awaitable[None]]) -> BrokerCheck:
         async def body(setup: BrokerNodes) -> None:
             stage = Stage(setup)
-            for node in stage.nodes:
-                await node.start()
             try:
+                for node in stage.nodes if started else ():
+                    await node.start()
                 await function(stage)
             except BaseException:
                 # The failure that was found first is the one to tell.

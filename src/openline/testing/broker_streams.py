@@ -234,21 +234,30 @@ async def a_stream_is_born_when_it_is_first_read(stage: Stage) -> None:
 
 @broker_check("history")
 async def an_unused_stream_is_forgotten(stage: Stage) -> None:
-    """Reading keeps a stream known; one that nobody uses for `meta_seconds` begins anew, with another epoch."""
+    """Reading keeps a stream known; one that nobody uses for `meta_seconds` begins anew.
+
+    Either with another epoch, or above all that was and after an offset nobody stood at: so everyone who knew the
+    stream, from before its first publication too, is told that something is gone.
+    """
     age = stage.setup.age_seconds
     history = History(size=10, seconds=age, meta_seconds=2 * age)
     channel = stage.channel()
-    last = (await _publish_numbers(stage.first, channel, 3, history))[-1]
+    unborn = (await stage.first.history(channel, history)).top
+    given = [unborn, *await _publish_numbers(stage.first, channel, 3, history)]
+    last = given[-1]
     for _ in range(2):
         await stage.setup.advance(1.3 * age)
         top = (await stage.last.history(channel, history)).top
         expect(top == last, f"used {1.3 * age} s ago and known for {2 * age} s, the stream at {last} stands at {top}")
     await stage.setup.advance(3 * age)
     anew = await stage.last.publish(channel, b"anew", history)
-    expect(anew.epoch != last.epoch, f"unused for {3 * age} s and known for {2 * age} s, it goes on at {anew}")
+    above = anew.epoch != last.epoch or anew.offset > last.offset
+    expect(above, f"unused for {3 * age} s and known for {2 * age} s, the stream at {last} begins anew at {anew}")
     page = await stage.first.history(channel, history)
     expect(data_of(page.publications) == [b"anew"] and page.top == anew, f"born anew at {anew}, it shows {page}")
-    expect_chain(page.publications, whole=True)
+    expect_chain(page.publications, whole=anew.epoch != last.epoch)
+    predecessor = Position(anew.epoch, page.publications[0].previous)
+    expect(predecessor not in given, f"born anew at {anew} it names {predecessor}, where somebody may stand")
 
 
 @broker_check("forget")

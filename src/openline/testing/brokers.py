@@ -22,20 +22,28 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from openline.testing.broker_carrying import CARRYING_CHECKS
+from openline.testing.broker_failing import FAILING_CHECKS
 from openline.testing.broker_keys import KEY_CHECKS
 from openline.testing.broker_stage import BrokerCheck, BrokerNodes
 from openline.testing.broker_streams import STREAM_CHECKS
+from openline.testing.broker_words import WORD_CHECKS
 
 __all__ = ["BROKER_CHECKS", "BrokerCheck", "BrokerNodes", "check_broker"]
 
 #: Every check, each of which runs alone: ``await check(make)``.
-BROKER_CHECKS: Final[tuple[BrokerCheck, ...]] = (*CARRYING_CHECKS, *KEY_CHECKS, *STREAM_CHECKS)
+BROKER_CHECKS: Final[tuple[BrokerCheck, ...]] = (
+    *CARRYING_CHECKS,
+    *KEY_CHECKS,
+    *STREAM_CHECKS,
+    *WORD_CHECKS,
+    *FAILING_CHECKS,
+)
 
 
 async def check_broker(make: Callable[[], AbstractAsyncContextManager[BrokerNodes]]) -> None:
     """Check every guarantee, one after the other, each on nodes of its own.
 
-    What the set-up gives no hook for (`BrokerNodes.lose`, `outage`, `idempotency_seconds`) is not checked.
+    What the set-up gives no hook for (`BrokerNodes.lose`, `outage`, `cut`, `idempotency_seconds`) is not checked.
 
     Args:
         make: the factory: makes an async context manager that yields nodes nobody used before.

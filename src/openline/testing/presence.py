@@ -18,124 +18,42 @@ two wherever there can be more than one node.
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar, final
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
 
 from openline.errors import BrokerUnavailable
 from openline.presence.base import Presence, PresenceStats
 from openline.publication import ClientInfo
-from openline.testing.contract import Check, call, expect
+from openline.testing.contract import ContractBroken, expect
+from openline.testing.presence_leases import LEASE_CHECKS
+from openline.testing.presence_stage import (
+    ANNA,
+    ANNA_AGAIN,
+    BEN,
+    NOBODY,
+    NOBODY_ELSE,
+    PresenceCheck,
+    PresenceNodes,
+    Stage,
+    presence_check,
+)
 
-Result = TypeVar("Result")
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class PresenceNodes:
-    """What a factory yields: presences that share a store, and what else can be done to it.
-
-    The presences are not started: a check does that, and stops them.
-    """
-
-    presences: Sequence[Presence]  #: one for each node; at least one
-    advance: Callable[[float], Awaitable[None]] = asyncio.sleep  #: let so many seconds pass where leases are measured
-    lease_seconds: float | None = None  #: how long a session is seen that nobody renews; None: for ever
-    #: Let a node die without a word, as a crash does; None: a node cannot die alone. Needs `lease_seconds`.
-    crash: Callable[[Presence], Awaitable[None]] | None = None
-    #: While entered, the store answers nobody; None: there is no way to cut it off.
-    outage: Callable[[], AbstractAsyncContextManager[object]] | None = None
+__all__ = ["PRESENCE_CHECKS", "PresenceCheck", "PresenceNodes", "check_presence"]
 
 
-PresenceCheck = Check[PresenceNodes]
-
-
-@final
-class Stage:
-    """The presences of one check, started, with channel names that no other check and no earlier run has used."""
-
-    def __init__(self, setup: PresenceNodes) -> None:
-        self.setup = setup
-        self.nodes = setup.presences
-        self.first = self.nodes[0]
-        self.last = self.nodes[-1]  #: another node than `first` where there are two
-        self._run = secrets.token_hex(8)
-        self._named = 0
-
-    def channel(self, suffix: str = "") -> str:
-        """Make a new name."""
-        self._named += 1
-        return f"check-{self._run}:{self._named}{suffix}"
-
-    async def do(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        """Await a call of a presence, held to its promise to be immediate if it makes it."""
-        return await call(coroutine, immediate=self.first.immediate)
-
-    async def add(self, node: Presence, channel: str, *infos: ClientInfo) -> None:
-        """Enter sessions."""
-        for info in infos:
-            await self.do(node.add(channel, info))
-
-    async def expect_seen(self, channel: str, *infos: ClientInfo) -> None:
-        """Break off unless every node sees exactly these in a channel, and counts them."""
-        expected = {info.client: info for info in infos}
-        counted = PresenceStats(len(infos), len({info.user for info in infos}))
-        for number, node in enumerate(self.nodes):
-            members = await self.do(node.members(channel))
-            expect(members == expected, f"node {number} sees {members}, there are {expected}")
-            stats = await self.do(node.stats(channel))
-            expect(stats == counted, f"node {number} counts {stats}, there are {counted}")
-
-    async def stop(self) -> None:
-        """Stop every presence."""
-        for node in self.nodes:
-            await self.do(node.stop())
-
-
-def _check(guarantee: str, *, needs: str = "") -> Callable[[Callable[[Stage], Awaitable[None]]], PresenceCheck]:
-    """Make a check of a function that takes a stage."""
-
-    def make(function: Callable[[Stage], Awaitable[None]]) -> PresenceCheck:
-        async def body(setup: PresenceNodes) -> None:
-            stage = Stage(setup)
-            for node in stage.nodes:
-                await stage.do(node.start())
-            try:
-                await function(stage)
-            except BaseException:
-                # The failure that was found first is the one to tell.
-                with suppress(Exception):
-                    async with asyncio.timeout(5):
-                        await stage.stop()
-                raise
-            await stage.stop()
-
-        return Check(function.__name__, guarantee, needs, body)
-
-    return make
-
-
-_ANNA: Final = ClientInfo("anna", "session-1")
-_ANNA_AGAIN: Final = ClientInfo("anna", "session-2")
-_BEN: Final = ClientInfo("b\u00e9n", "session-3", b'{"name":"Ben"}', b"\x00\n\xff")
-_NOBODY: Final = ClientInfo("", "session-4")
-_NOBODY_ELSE: Final = ClientInfo("", "session-5", b"", b"{}")
-
-
-@_check("1 seen")
+@presence_check("1 seen")
 async def sessions_are_seen_whole_on_every_node(stage: Stage) -> None:
     """Whichever node added them, all see the same, with all that is known of each."""
     channel = stage.channel()
     await stage.expect_seen(channel)
-    await stage.add(stage.first, channel, _ANNA, _NOBODY)
-    await stage.expect_seen(channel, _ANNA, _NOBODY)
-    await stage.add(stage.last, channel, _BEN)
-    await stage.expect_seen(channel, _ANNA, _NOBODY, _BEN)
+    await stage.add(stage.first, channel, ANNA, NOBODY)
+    await stage.expect_seen(channel, ANNA, NOBODY)
+    await stage.add(stage.last, channel, BEN)
+    await stage.expect_seen(channel, ANNA, NOBODY, BEN)
 
 
-@_check("1 seen")
+@presence_check("1 seen")
 async def channels_do_not_mix(stage: Stage) -> None:
     """A session is seen in the channels it was added to, whatever their names look like."""
     channels = [stage.channel(suffix) for suffix in ("", ".*", ">", "*", "{a}", "?", "#1", ":a", '"', "x" * 200)]
@@ -147,7 +65,7 @@ async def channels_do_not_mix(stage: Stage) -> None:
         await stage.expect_seen(channel, ClientInfo(channel, "session"), ClientInfo(channel, channel))
 
 
-@_check("1 seen")
+@presence_check("1 seen")
 async def many_at_once_are_all_seen(stage: Stage) -> None:
     """Sessions that come and go at the same moment, on all nodes, are counted rightly in the end."""
     channel = stage.channel()
@@ -160,134 +78,191 @@ async def many_at_once_are_all_seen(stage: Stage) -> None:
     await stage.expect_seen(channel, *infos[1::2])
 
 
-@_check("1 seen")
+@presence_check("1 seen")
 async def users_are_counted_once(stage: Stage) -> None:
     """Three tabs are three sessions of one user, who counts until the last is gone; all the anonymous count as one."""
     channel = stage.channel()
-    await stage.add(stage.first, channel, _ANNA, _NOBODY)
-    await stage.add(stage.last, channel, _ANNA_AGAIN, _NOBODY_ELSE)
+    await stage.add(stage.first, channel, ANNA, NOBODY)
+    await stage.add(stage.last, channel, ANNA_AGAIN, NOBODY_ELSE)
     stats = await stage.do(stage.first.stats(channel))
     expect(stats == PresenceStats(clients=4, users=2), f"two tabs of one user and two anonymous count as {stats}")
-    await stage.do(stage.first.remove(channel, _ANNA.client))
-    await stage.expect_seen(channel, _NOBODY, _ANNA_AGAIN, _NOBODY_ELSE)
-    await stage.do(stage.last.remove(channel, _ANNA_AGAIN.client))
-    await stage.expect_seen(channel, _NOBODY, _NOBODY_ELSE)
+    await stage.do(stage.first.remove(channel, ANNA.client))
+    await stage.expect_seen(channel, NOBODY, ANNA_AGAIN, NOBODY_ELSE)
+    await stage.do(stage.last.remove(channel, ANNA_AGAIN.client))
+    await stage.expect_seen(channel, NOBODY, NOBODY_ELSE)
 
 
-@_check("1 seen")
+@presence_check("1 seen")
 async def who_was_removed_is_gone(stage: Stage) -> None:
     """Removed on the node that added it, a session is seen by none; the others stay; it may come again."""
     channel = stage.channel()
-    await stage.add(stage.first, channel, _ANNA, _BEN)
-    await stage.do(stage.first.remove(channel, _BEN.client))
-    await stage.expect_seen(channel, _ANNA)
-    await stage.do(stage.first.remove(channel, _ANNA.client))
+    await stage.add(stage.first, channel, ANNA, BEN)
+    await stage.do(stage.first.remove(channel, BEN.client))
+    await stage.expect_seen(channel, ANNA)
+    await stage.do(stage.first.remove(channel, ANNA.client))
     await stage.expect_seen(channel)
-    await stage.add(stage.first, channel, _BEN)
-    await stage.expect_seen(channel, _BEN)
+    await stage.add(stage.first, channel, BEN)
+    await stage.expect_seen(channel, BEN)
 
 
-@_check("1 seen", needs="lease_seconds")
-async def a_session_is_gone_when_its_lease_runs_out(stage: Stage) -> None:
-    """Until then it is there; who is not renewed in time is not seen any more; who is, is."""
-    lease = stage.setup.lease_seconds or 0.0
-    channel = stage.channel()
-    await stage.add(stage.first, channel, _ANNA, _BEN)
-    await stage.setup.advance(lease * 0.6)
-    await stage.expect_seen(channel, _ANNA, _BEN)
-    await stage.add(stage.first, channel, _BEN)
-    await stage.setup.advance(lease * 0.6)
-    await stage.expect_seen(channel, _BEN)
-
-
-@_check("1 seen", needs="crash")
-async def a_node_that_died_takes_its_sessions_along(stage: Stage) -> None:
-    """Once the lease is over, the sessions of a node that is gone are gone; those of the others stay."""
-    lease, crash = stage.setup.lease_seconds or 0.0, stage.setup.crash
-    if crash is None or len(stage.nodes) < 2:
-        return
-    channel = stage.channel()
-    await stage.add(stage.first, channel, _ANNA)
-    await stage.add(stage.last, channel, _BEN)
-    await crash(stage.first)
-    stage.nodes = stage.nodes[1:]
-    for _ in range(2):
-        await stage.setup.advance(lease * 0.6)
-        await stage.add(stage.last, channel, _BEN)
-    await stage.expect_seen(channel, _BEN)
-
-
-@_check("2 adding again")
+@presence_check("2 adding again")
 async def adding_again_replaces(stage: Stage) -> None:
     """The latest that was said of a session counts, and it is still one session, of one user."""
     channel = stage.channel()
-    changed = ClientInfo("carla", _ANNA.client, b'{"new":true}', b"x")
-    await stage.add(stage.first, channel, _ANNA, _BEN, _ANNA)
-    await stage.expect_seen(channel, _ANNA, _BEN)
+    changed = ClientInfo("carla", ANNA.client, b'{"new":true}', b"x")
+    await stage.add(stage.first, channel, ANNA, BEN, ANNA)
+    await stage.expect_seen(channel, ANNA, BEN)
     await stage.add(stage.first, channel, changed)
-    await stage.expect_seen(channel, changed, _BEN)
-    await stage.do(stage.first.remove(channel, _ANNA.client))
-    await stage.expect_seen(channel, _BEN)
+    await stage.expect_seen(channel, changed, BEN)
+    await stage.do(stage.first.remove(channel, ANNA.client))
+    await stage.expect_seen(channel, BEN)
 
 
-@_check("3 removing")
+@presence_check("3 removing")
 async def removing_what_is_not_there_is_no_error(stage: Stage) -> None:
     """Neither in a channel nobody is in, nor beside others, nor twice."""
     channel = stage.channel()
-    await stage.do(stage.first.remove(channel, _ANNA.client))
-    await stage.add(stage.first, channel, _BEN, _ANNA)
+    await stage.do(stage.first.remove(channel, ANNA.client))
+    await stage.add(stage.first, channel, BEN, ANNA)
     await stage.do(stage.first.remove(channel, "another session"))
     for _ in range(2):
-        await stage.do(stage.first.remove(channel, _ANNA.client))
-    await stage.expect_seen(channel, _BEN)
+        await stage.do(stage.first.remove(channel, ANNA.client))
+    await stage.expect_seen(channel, BEN)
 
 
-@_check("4 loud failure")
+@presence_check("4 loud failure", started=False)
+async def a_presence_that_is_not_started_refuses(stage: Stage) -> None:
+    """Everything but `stop` and `remove` raises `BrokerUnavailable`; the problem is told until it is started."""
+    await stage.do(stage.first.remove(stage.channel(), ANNA.client))
+    await stage.do(stage.first.stop())
+    await _expect_refusals(stage, [stage.first])
+    expect(bool(stage.first.problem), "not started, the presence says there is no problem")
+    await stage.start()
+    await _expect_no_problem(stage, stage.nodes)
+
+
+@presence_check("4 loud failure")
 async def a_stopped_presence_refuses(stage: Stage) -> None:
     """What can no longer be done or known raises `BrokerUnavailable`; a session that leaves late does not."""
     channel = stage.channel()
-    await stage.add(stage.first, channel, _ANNA)
+    await stage.add(stage.first, channel, ANNA)
     await stage.do(stage.first.stop())
-    await _expect_unavailable(stage, stage.first, channel)
-    await stage.do(stage.first.remove(channel, _ANNA.client))
+    await _expect_refusals(stage, [stage.first])
+    await stage.do(stage.first.remove(channel, ANNA.client))
+    expect(bool(stage.first.problem), "stopped, the presence says there is no problem")
+    await _expect_no_problem(stage, stage.nodes[1:])
 
 
-@_check("4 loud failure", needs="outage")
+@presence_check("4 loud failure", needs="outage")
 async def an_outage_is_told(stage: Stage) -> None:
-    """While the store does not answer, calls raise `BrokerUnavailable`."""
+    """While the store does not answer, calls raise `BrokerUnavailable` and the problem is told; both end with it."""
+    if stage.setup.outage is None:
+        return
     channel = stage.channel()
-    if stage.setup.outage is not None:
-        async with stage.setup.outage():
-            for node in stage.nodes:
-                await _expect_unavailable(stage, node, channel)
+    await _expect_no_problem(stage, stage.nodes)
+    async with stage.setup.outage():
+        await _expect_refusals(stage, stage.nodes)
+        for node in stage.nodes:
+            await _expect_problem(stage, node)
+    await _expect_no_problem(stage, stage.nodes)
+    await stage.add(stage.first, channel, ANNA)
+    await stage.expect_seen(channel, ANNA)
 
 
-@_check("stop")
-async def stop_removes_the_sessions_of_its_node(stage: Stage) -> None:
-    """They are gone for the others at once, whose own stay; stopping again is no error."""
+@presence_check("4 loud failure", needs="outage")
+async def an_outage_changes_nobody(stage: Stage) -> None:
+    """After it, those who are there are seen, and who was removed during it is not, whether or not that raised."""
+    if stage.setup.outage is None:
+        return
     channel = stage.channel()
-    await stage.add(stage.first, channel, _ANNA)
+    await stage.add(stage.first, channel, ANNA, NOBODY)
+    await stage.add(stage.last, channel, BEN)
+    async with stage.setup.outage():
+        await stage.try_to_remove(stage.first, channel, NOBODY.client)
+    await _expect_no_problem(stage, stage.nodes)
+    if stage.setup.node_lease_seconds is not None:
+        await stage.expect_seen_in_time(channel, ANNA, BEN)
+    await stage.expect_seen(channel, ANNA, BEN)
+
+
+@presence_check("4 loud failure", needs="pause")
+async def only_who_is_cut_off_fails(stage: Stage) -> None:
+    """Its calls raise `BrokerUnavailable` and its problem is told; the other nodes notice nothing."""
+    if stage.setup.pause is None:
+        return
+    channel = stage.channel()
     others = stage.nodes[1:]
-    for number, node in enumerate(others):
-        await stage.add(node, channel, ClientInfo("u", f"session-of-{number}"))
+    async with stage.setup.pause(stage.first):
+        await _expect_refusals(stage, [stage.first])
+        await _expect_problem(stage, stage.first)
+        for node in others:
+            await stage.add(node, channel, BEN)
+            members = await stage.do(node.members(channel))
+            expect(members == {BEN.client: BEN}, f"beside one that is cut off, a node sees {members}")
+            expect(not node.problem, f"a node that is not cut off has a problem: {node.problem}")
+    await _expect_no_problem(stage, stage.nodes)
+
+
+@presence_check("stop")
+async def stop_removes_the_sessions_of_its_node(stage: Stage) -> None:
+    """They are gone for the others at once, whose own stay; nothing is announced; stopping again is no error."""
+    channel = stage.channel()
+    await stage.add(stage.first, channel, ANNA, announced=True)
+    others = stage.nodes[1:]
+    stay = [ClientInfo("u", f"session-of-{number}") for number in range(len(others))]
+    for node, info in zip(others, stay, strict=True):
+        await stage.add(node, channel, info, announced=True)
     await stage.do(stage.first.stop())
     await stage.do(stage.first.stop())
     stage.nodes = others
-    await stage.expect_seen(channel, *(ClientInfo("u", f"session-of-{number}") for number in range(len(others))))
+    await stage.expect_seen(channel, *stay)
+    if stage.setup.node_lease_seconds is not None:
+        await stage.setup.advance(stage.lease * 1.2)
+        await stage.expect_seen(channel, *stay)
+    expect(not stage.announced, f"one node was stopped, and announced were {stage.announced}")
 
 
-async def _expect_unavailable(stage: Stage, node: Presence, channel: str) -> None:
-    calls: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
-        "add": lambda: node.add(channel, _BEN),
-        "members": lambda: node.members(channel),
-        "stats": lambda: node.stats(channel),
+async def _expect_refusals(stage: Stage, nodes: Iterable[Presence]) -> None:
+    """Break off unless every kind of call raises `BrokerUnavailable` in time, all made at once."""
+    channel = stage.channel()
+    refusals = [
+        _expect_refusal(stage, name, work) for node in nodes for name, work in _calls(stage, node, channel).items()
+    ]
+    for outcome in await asyncio.gather(*refusals, return_exceptions=True):
+        if outcome is not None:
+            raise outcome
+
+
+def _calls(stage: Stage, node: Presence, channel: str) -> dict[str, Coroutine[Any, Any, object]]:
+    """Give every kind of call that needs the store, by its name, ready to be awaited."""
+    return {
+        "add": stage.do(node.add(channel, BEN)),
+        "members": stage.do(node.members(channel)),
+        "stats": stage.do(node.stats(channel)),
     }
-    for name, make in calls.items():
-        try:
-            result = await stage.do(make())
-        except BrokerUnavailable:
-            continue
-        expect(kept=False, problem=f"{name} gave {result} in place of BrokerUnavailable")
+
+
+async def _expect_refusal(stage: Stage, name: str, work: Coroutine[Any, Any, object]) -> None:
+    limit = stage.setup.deadline_seconds
+    try:
+        async with asyncio.timeout(limit):
+            result = await work
+    except BrokerUnavailable:
+        return
+    except TimeoutError:
+        raise ContractBroken(f"{name} did not give up in {limit} s") from None
+    raise ContractBroken(f"{name} gave {result} in place of BrokerUnavailable")
+
+
+async def _expect_problem(stage: Stage, node: Presence) -> None:
+    told = await stage.becomes(lambda: bool(node.problem))
+    expect(told, f"cut off for {stage.setup.arrival_seconds} s, a node says there is no problem")
+
+
+async def _expect_no_problem(stage: Stage, nodes: Iterable[Presence]) -> None:
+    for node in nodes:
+        await stage.becomes(lambda: not node.problem)  # noqa: B023  # asked before the next one's turn
+        expect(not node.problem, f"all works, and a node says: {node.problem}")
 
 
 #: Every check, each of which runs alone: ``await check(make)``.
@@ -297,20 +272,22 @@ PRESENCE_CHECKS: Final[tuple[PresenceCheck, ...]] = (
     many_at_once_are_all_seen,
     users_are_counted_once,
     who_was_removed_is_gone,
-    a_session_is_gone_when_its_lease_runs_out,
-    a_node_that_died_takes_its_sessions_along,
     adding_again_replaces,
     removing_what_is_not_there_is_no_error,
+    a_presence_that_is_not_started_refuses,
     a_stopped_presence_refuses,
     an_outage_is_told,
+    an_outage_changes_nobody,
+    only_who_is_cut_off_fails,
     stop_removes_the_sessions_of_its_node,
+    *LEASE_CHECKS,
 )
 
 
 async def check_presence(make: Callable[[], AbstractAsyncContextManager[PresenceNodes]]) -> None:
     """Check every guarantee, one after the other, each on nodes of its own.
 
-    What the set-up gives no hook for (`PresenceNodes.lease_seconds`, `crash`, `outage`) is not checked.
+    What the set-up gives no hook for (`PresenceNodes.crash`, `forget`, `pause`, `outage`) is not checked.
 
     Args:
         make: the factory: makes an async context manager that yields nodes nobody used before.

@@ -391,6 +391,8 @@ class Connection(asyncio.Protocol, ABC):
         if self._transport.can_write_eof():
             with suppress(OSError):  # it has gone meanwhile, and the transport does not know yet
                 self._transport.write_eof()
+            if not self._transport.is_closing():
+                self._transport.resume_reading()  # to its end; what it was paused for does not matter any more
         else:
             self._transport.close()
         self._tell_end()

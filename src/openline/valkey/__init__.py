@@ -1,0 +1,1 @@
+"""The connection to Valkey and Redis: addresses, lines, topology, commands and pub/sub."""

@@ -1,0 +1,1 @@
+"""Tests of what the broker and the presence of NATS share."""

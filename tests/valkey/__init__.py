@@ -1,0 +1,1 @@
+"""The connection to Valkey and Redis, piece by piece."""

@@ -8,6 +8,7 @@ import pytest
 
 from openline import catching_up
 from openline.brokers.memory import MemoryBroker
+from openline.errors import BrokerUnavailable
 from openline.options import ChannelOptions, History, Limits
 from openline.session import Session
 from openline.testing import VirtualClock
@@ -173,6 +174,36 @@ async def test_while_the_broker_is_away_it_waits(monkeypatch: pytest.MonkeyPatch
         await engine.settle()
         assert brought(wire) == list(range(1, 11))
         assert readings > 4
+
+
+async def test_a_step_of_before_it_left_does_nothing_once_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who left and came back while a step was to be tried again is live: that step would bring what it gets anyway."""
+    monkeypatch.setattr(catching_up, "RETRY_SECONDS", 0)
+    broker = remote()
+    async with running(KEPT, broker=broker, limits=LIMITS) as engine:
+        await engine.publish("a", *range(1, 11))
+        wire, session = await come_back(engine, 0)
+        readings = 0
+
+        async def leave_and_return() -> None:
+            nonlocal readings
+            readings += 1
+            if readings == 2:  # the first step
+                send(session, id=6, unsubscribe={"channel": "a"})
+                send(session, id=7, subscribe={"channel": "a"})
+                raise BrokerUnavailable("as the test wants")
+            if readings == 4:  # the step tried again, behind the reading for the second subscribe
+                await engine.publish("a", 11)
+                await engine.settle()
+
+        broker.before_history = leave_and_return
+        for _ in range(2):
+            await engine.settle()
+        await engine.publish("a", 12)
+        await engine.settle()
+        assert wire.publications("a") == [12]
+        assert brought(wire) == [1, 2, 3, 12]
+        assert readings == 3
 
 
 async def test_its_other_commands_are_answered_in_between() -> None:

@@ -61,7 +61,7 @@ async def test_hellos_say_what_has_changed() -> None:
 
 
 async def test_one_that_is_not_heard_any_more_is_gone() -> None:
-    """After six seconds, not before; whoever says hello stays."""
+    """After nine seconds, not before; whoever says hello stays."""
     async with town("a", "b", "c") as (it, (first, second, third)):
         third.die()
         await it.clock.advance(GONE_SECONDS - 1)

@@ -8,9 +8,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from openline import healing
+from openline.application import Admission, Welcome
+from openline.commands import Commands
 from openline.options import ChannelOptions, History
+from openline.protocol.messages import ConnectRequest
 from openline.publication import Position, Publication
-from tests.engine import KEPT, Engine, running, send
+from openline.session import Session
+from tests.engine import KEPT, Engine, OpenApplication, RecordingWire, running, send
 from tests.watched_broker import WatchedBroker, subscribe, unsubscribes
 
 #: Both subscribers with positions and without.
@@ -225,3 +229,67 @@ async def test_a_reading_of_before_a_new_epoch_tells_nobody_a_second_time() -> N
         assert unsubscribes(second) == []
         assert second.publications("a") == [2]
         assert engine.node.counters.gaps_lost == 1
+
+
+# --- a stream that began anew while somebody joined -------------------------------------------------------------------
+
+
+async def begun_anew(engine: Engine, broker: WatchedBroker) -> None:
+    """Lose the stream, and have the topic stand in the new one."""
+    await broker.begin_anew()
+    await engine.publish("a", 1, 2)
+    await engine.settle()
+
+
+async def test_who_read_before_a_new_epoch_is_told() -> None:
+    """A reply covered what is no more, as the topic was past it when it was given: the client comes again."""
+    broker = WatchedBroker()
+    async with running(ASKED, broker=broker) as engine:
+        plain, _ = engine.client("a")  # without positions: the topic lives on
+        wire, session = engine.client()
+        await engine.settle()
+        await engine.publish("a", *range(1, 8))
+        broker.once_read(lambda: begun_anew(engine, broker))
+        subscribe(session, recoverable=True)
+        for _ in range(2):
+            await engine.settle()
+        assert unsubscribes(wire) == [2500]
+        subscribe(session, recoverable=True)
+        await engine.settle()
+        await engine.publish("a", 3)
+        await engine.settle()
+        assert wire.publications("a") == [3]
+        assert unsubscribes(plain) == []
+
+
+class TwoChannels(OpenApplication):
+    """An app that puts everybody into two channels."""
+
+    async def welcome(self, session: Session, request: ConnectRequest) -> Welcome:
+        """Put them into both."""
+        return Welcome(user="u", channels={"a": Admission(), "b": Admission()})
+
+
+async def test_who_connected_while_one_of_its_streams_began_anew_is_told() -> None:
+    """The first of two channels was read, the server lost it, the second was read: the client is closed with 3010."""
+    broker = WatchedBroker()
+    async with running(ASKED, broker=broker) as engine:
+        plain, _ = engine.client("a")
+        await engine.settle()
+        await engine.publish("a", *range(1, 8))
+
+        async def lose() -> None:
+            if broker.reads[-1] == "b":
+                await begun_anew(engine, broker)
+
+        broker.before_history = lose
+        wire = RecordingWire()
+        session = Commands(engine.node, TwoChannels(ASKED)).open(wire)
+        assert isinstance(session, Session)
+        send(session, id=1, connect={"subs": {channel: {"recoverable": True} for channel in "ab"}})
+        for _ in range(2):
+            await engine.settle()
+        assert broker.reads[:2] == ["a", "b"]
+        assert wire.messages()[0]["connect"]["subs"]["a"]["offset"] == 7
+        assert wire.close_code == 3010
+        assert unsubscribes(plain) == []

@@ -1,16 +1,16 @@
-"""A publisher: a program without a hub publishes as the hub does, from threads, forks and event loops."""
+"""A publisher: a program without a hub publishes as the hub does, from threads and event loops.
+
+What takes a whole program, such as a fork and an end, is in `test_publisher_programs.py`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,7 +34,6 @@ from openline.engines import engine
 from openline.publication import Publication
 from openline.testing import connect, started
 from tests.engines.valkey import ValkeyServer
-from tests.running import environment
 
 KEPT = History(size=1_000, seconds=300)
 
@@ -44,36 +43,6 @@ class Said(BaseModel):
 
     author: str
     text: str
-
-
-#: A script that publishes before a fork, in the child, and after it.
-FORKING = """
-import os, sys
-
-from openline import History, Publisher
-
-room = Publisher(sys.argv[1]).channel("room:{name}", history=History(size=10))
-offsets = [room.publish("before", name=sys.argv[2]).offset]
-reading, writing = os.pipe()
-child = os.fork()
-if not child:
-    os.write(writing, str(room.publish("in the child", name=sys.argv[2]).offset).encode())
-    os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-offsets += [int(os.read(reading, 10)), room.publish("after", name=sys.argv[2]).offset]
-print(offsets)
-"""
-
-#: A script that publishes and ends, with nothing closed.
-ENDING = """
-import sys
-
-from openline import Publisher
-
-publisher = Publisher(sys.argv[1])
-publisher.channel("room:{name}").publish("hello", name=sys.argv[2])
-print("published")
-"""
 
 
 @pytest.fixture
@@ -121,12 +90,6 @@ def until_out(room: PublisherChannel[Any], message: str, name: str) -> Position:
             return room.publish(message, idempotency_key=message, name=name)
         except BrokerUnavailable:
             continue
-
-
-def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a script to its end."""
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script, *arguments]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30, check=False)
 
 
 # --- publishing ---------------------------------------------------------------------------------------------------
@@ -226,31 +189,6 @@ def test_an_older_version_is_not_published(room: PublisherChannel[Said], name: s
     room.publish(Said(author="stock", text="3 left"), version=7, name=name)
 
     assert room.publish(Said(author="stock", text="4 left"), version=6, name=name).offset == 1
-
-
-def test_a_fork_publishes_on_a_line_of_its_own(valkey: ValkeyServer, name: str) -> None:
-    """As Celery's workers do; what the parent has goes on working."""
-    done = run(FORKING, valkey.url, name)
-
-    assert (done.stdout, done.stderr) == ("[1, 2, 3]\n", "")
-
-
-def test_a_program_that_closes_nothing_ends(valkey: ValkeyServer, name: str) -> None:
-    """At once and without complaints."""
-    done = run(ENDING, valkey.url, name)
-
-    assert (done.returncode, done.stdout, done.stderr) == (0, "published\n", "")
-
-
-def test_it_may_bring_its_server_along(tmp_path: Path) -> None:
-    """With ``valkey+embedded://`` it is one of the server's users, as the app's workers are; closed or not."""
-    url = f"valkey+embedded://{tmp_path}/data"
-    done = run(ENDING, url, "kitchen")
-    with Publisher(url) as publisher:
-        assert publisher.channel("room:{name}", history=KEPT).publish("hello", name="kitchen").offset == 1
-
-    assert (done.returncode, done.stdout, done.stderr) == (0, "published\n", "")
-    assert not list((tmp_path / "data").glob("*.sock"))
 
 
 # --- what cannot be -----------------------------------------------------------------------------------------------
@@ -387,3 +325,15 @@ def test_closing_answers_those_who_wait(name: str, monkeypatch: pytest.MonkeyPat
 
         with pytest.raises(BrokerUnavailable):
             waiting.result(10)
+
+
+def test_without_a_thread_to_be_had_it_says_so_and_works_later(room: PublisherChannel[Said], name: str) -> None:
+    """No system has room for a stack of that size."""
+    usual = threading.stack_size(1 << 46)
+    try:
+        with pytest.raises(BrokerUnavailable, match="no thread to publish from"):
+            room.publish(Said(author="cook", text="tea"), name=name)
+    finally:
+        threading.stack_size(usual)
+
+    assert room.publish(Said(author="cook", text="tea"), name=name).offset == 1

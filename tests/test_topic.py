@@ -188,6 +188,24 @@ def test_a_newcomer_ahead_of_the_topic_waits_for_it() -> None:
     assert subscription.covered < AHEAD
 
 
+def test_newcomers_of_an_epoch_before_are_told() -> None:
+    """What their replies covered was read before the stream was born anew: no offset of it will ever reach them."""
+    topic, early, first, second = kept(2), Listener("1"), Listener("2"), Listener("3")
+    join(topic, early, Position("e", 2))
+    info = ClientInfo("", "")
+    assert not topic.join(Subscription("a", first, info, join_leave=False), Position("before", 7))
+    # The first has to read history; of the second it is known that somebody does.
+    assert topic.join(Subscription("a", second, info, join_leave=False), Position("before", 1))
+    assert topic.heal(Page([publication(3)], Position("e", 3)))
+    topic.enter(publication(4))
+    drain(topic)
+    assert early.data() == [3, 4]
+    for newcomer in (first, second):
+        assert newcomer.lost == codes.UNSUBSCRIBED_INSUFFICIENT_STATE
+        assert newcomer.data() == []
+    assert (early.lost, list(topic.subscriptions)) == (None, ["1"])
+
+
 def test_one_ahead_is_told_of_arrivals_all_the_same() -> None:
     """Joins have no offset: a subscriber ahead in positions misses none of them."""
     topic, late = Topic("a", KEPT), Listener("2")

@@ -88,6 +88,20 @@ from main import app
 uvicorn.Server(uvicorn.Config(app, port=0)).run()
 """
 
+#: The same with Hypercorn, whose config has a number that only its command heeds; it runs until it is told to end.
+HYPERCORN_BY_ITSELF: Final = """
+import asyncio
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from main import app
+
+config = Config()
+config.bind, config.workers = ["127.0.0.1:0"], 4
+asyncio.run(serve(app, config))
+"""
+
 MESSAGE: Final = "memory:// carries messages within one process, and there are 2 workers (so says {})"
 _STARTED: Final = "Application startup complete"
 WARNING: Final = "this server does not say how many there are"
@@ -114,6 +128,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "main.py").write_text(MAIN)
     (tmp_path / "stranger.py").write_text(STRANGER)
     (tmp_path / "by_itself.py").write_text(BY_ITSELF)
+    (tmp_path / "hypercorn_by_itself.py").write_text(HYPERCORN_BY_ITSELF)
     return tmp_path
 
 
@@ -205,6 +220,7 @@ def test_two_workers_are_refused(
         pytest.param(FASTAPI, {}, id="fastapi run, alone"),
         pytest.param((*HYPERCORN, "--workers", "1"), {}, id="hypercorn"),
         pytest.param((*HYPERCORN, "--workers", "0"), {}, id="hypercorn in its own process"),
+        pytest.param(("hypercorn_by_itself.py",), {}, id="hypercorn, run by a program"),
         pytest.param(HYPERCORN, {"WEB_CONCURRENCY": "2"}, id="hypercorn, which does not read WEB_CONCURRENCY"),
     ],
 )

@@ -1,6 +1,6 @@
 """The nodes of a cluster: which there are, and how one has all of them do something.
 
-Every node says hello every two seconds; one that was not heard for six is gone. An order goes to every node and is
+Every node says hello every three seconds; one that was not heard for nine is gone. An order goes to every node and is
 answered by every node, its giver's own included, so that whoever gives it knows that it was carried out, or where it
 was not.
 
@@ -26,9 +26,9 @@ from openline.timers import Clock
 _log: Final = logging.getLogger("openline")
 
 #: Seconds between two hellos.
-HELLO_SECONDS: Final = 2.0
+HELLO_SECONDS: Final = 3.0
 #: A node that said nothing for so many seconds is gone.
-GONE_SECONDS: Final = 6.0
+GONE_SECONDS: Final = 9.0
 #: How long the answers of the others are waited for.
 ANSWER_SECONDS: Final = 5.0
 

@@ -204,6 +204,8 @@ class Commands:
                 raise  # the node stops
             self.counters.handler_errors += 1
             _log.exception("a handler let a cancellation out")
+        except BrokerUnavailable as error:
+            self.notices.take("commands_unserved", "after a command was answered or a session ended: %s", error)
         except OpenlineError as error:
             _log.error("after a command was answered or a session ended: %s", error)
         except Exception:  # noqa: BLE001  # counted and logged: nobody waits for an answer

@@ -45,7 +45,7 @@ class Counters:
     def __init__(self) -> None:
         self.commands = 0  #: requests of clients taken up
         self.commands_too_fast = 0  #: commands refused because their client asked too fast
-        self.commands_unserved = 0  #: commands refused for now because the broker was away
+        self.commands_unserved = 0  #: refused for now, or not announced, because the broker was away
         self.connections_refused = 0  #: handshakes and connects refused because there were enough already
         self.disconnects = 0  #: sessions ended by the server
         self.floods = 0  #: sessions closed because they went on asking too fast

@@ -236,6 +236,11 @@ class Publisher:
     ) -> None:
         await asyncio.to_thread(self.close)
 
+    def __del__(self) -> None:
+        line = getattr(self, "_line", None)  # there is none where __init__ raised
+        if line is not None:
+            line.close(0)  # whoever collects garbage must not wait, and may be the line's own thread
+
     def _forsake(self) -> None:
         """Begin anew in a fork."""
         if self._line is not None:
@@ -345,13 +350,22 @@ class _Line:
         self._closing = asyncio.Event()
         self._running: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
         self._thread = threading.Thread(target=self._run, name="openline-publisher", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # as where the process has too many threads
+            raise BrokerUnavailable(f"there is no thread to publish from: {error}") from error
         self._loop = self._running.result()
 
     def _run(self) -> None:
         # Leaving the runner cancels what still publishes, and so answers it.
-        with asyncio.Runner() as runner:
-            self._running.set_result(runner.get_loop())
+        runner = asyncio.Runner()
+        try:
+            loop = runner.get_loop()
+        except OSError as error:  # as where the process has too many open files
+            self._running.set_exception(BrokerUnavailable(f"there is no event loop to publish from: {error}"))
+            return
+        with runner:
+            self._running.set_result(loop)
             runner.run(self._live())
 
     def call(self, work: Coroutine[Any, Any, Position]) -> concurrent.futures.Future[Position]:
@@ -401,15 +415,16 @@ class _Line:
             else:
                 one.set_exception(error)
 
-    def close(self) -> None:
-        """End the thread; give up waiting for it after `CLOSE_SECONDS`."""
+    def close(self, seconds: float = CLOSE_SECONDS) -> None:
+        """End the thread; wait for it so many seconds at most."""
 
         def end() -> None:
             self._closing.set()
             self._wanted.set()
 
         self._loop.call_soon_threadsafe(end)
-        self._thread.join(CLOSE_SECONDS)
+        if seconds:
+            self._thread.join(seconds)
 
 
 #: All there are in this process: for a fork of it, and for its end.

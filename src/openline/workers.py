@@ -7,7 +7,8 @@ there.
 - uvicorn, `fastapi run` and `openline run`: the supervisor's `Process` is on the stack of each of its workers. With
   ``--reload`` there is none, whatever ``--workers`` says; nor with a `Server` that a program runs by itself. What
   ``WEB_CONCURRENCY`` says is in uvicorn's own config by then.
-- Hypercorn: its config, which is on the stack of every worker.
+- Hypercorn: the config that the function of each of its workers was given. A program that awaits its `serve` is one
+  process, whatever the config says.
 - Gunicorn: its arbiter, below the worker, which is a fork of it.
 - Granian: its server, where workers are forked.
 
@@ -36,10 +37,13 @@ _SERVERS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "uvicorn.supervisors.multiprocess.Process": ("uvicorn", lambda process: process.config.workers),
     "uvicorn.lifespan.on.LifespanOn": ("uvicorn", lambda _: 1),
     "uvicorn.server.Server": ("uvicorn", lambda _: 1),
-    "hypercorn.asyncio.lifespan.Lifespan": ("Hypercorn", lambda lifespan: lifespan.config.workers),
+    "hypercorn.config.Config": ("Hypercorn", lambda config: config.workers),
+    "hypercorn.asyncio.lifespan.Lifespan": ("Hypercorn", lambda _: 1),
     "gunicorn.arbiter.Arbiter": ("Gunicorn", lambda arbiter: arbiter.num_workers),
     "granian.server.mp.MPServer": ("Granian", lambda server: server.workers),
 }
+#: Functions that know it by their argument ``config``; elsewhere it is ``self`` that is asked.
+_TOLD: Final = frozenset({("hypercorn.asyncio.run", "asyncio_worker"), ("hypercorn.asyncio.run", "uvloop_worker")})
 _LIBRARIES: Final = frozenset(name.partition(".")[0] for name in _SERVERS)
 
 #: Whose calls run an app's lifespan without being a server.
@@ -116,7 +120,8 @@ def _look(frame: FrameType | None) -> tuple[Count | None, bool]:
             served = True
         elif module.partition(".")[0] in _LIBRARIES:
             # Only the frames of these libraries are opened: the app's are no business of ours.
-            seen = _ask(frame.f_locals.get("self"))
+            owner = "config" if (module, frame.f_code.co_name) in _TOLD else "self"
+            seen = _ask(frame.f_locals.get(owner))
             if seen is not None and (found is None or (seen.number or 1) > (found.number or 1)):
                 found = seen
         frame = frame.f_back

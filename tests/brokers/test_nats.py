@@ -7,19 +7,17 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import nats as nats_py
 import pytest
 
 from openline.brokers.nats import NatsBroker
-from openline.errors import BrokerUnavailable, DeclarationError, MissingExtra, PayloadTooBig
+from openline.errors import BrokerUnavailable, PayloadTooBig
 from openline.jetstream.address import NatsAddress
 from openline.options import History, Limits
-from openline.publication import ClientInfo, Message, Position, Publication
+from openline.publication import Message, Position, Publication
 from openline.recovery import Wish, decide
 from tests.engines.nats import NatsServer
-from tests.wires.certificates import make_certificate
 
 KEPT = History(size=100, seconds=3600, meta_seconds=7200)
 
@@ -343,40 +341,7 @@ async def test_a_repeated_key_of_an_old_version_gives_the_first_position(nats: N
         assert await broker.publish("a", b"1", history=KEPT, version=1, idempotency_key="one") == first
 
 
-# --- beside other programs ----------------------------------------------------------------------------------------
-
-
-async def test_a_bare_message_is_a_publication_without_position(nats: NatsServer) -> None:
-    """Whatever speaks NATS can publish to who listens, and hears what is published, as plain bytes."""
-    ear = Ear()
-    stranger = await nats_py.connect(nats.url)
-    try:
-        async with broker_of(nats, ear) as broker:
-            await broker.follow("sensors:7")
-            await stranger.publish("sensors.7", b"\x00\xff")
-            await stranger.publish("sensors.7", b"2", headers={"Openline": "no JSON", "Other": "\u00e9"})
-            assert await ear.publications(2) == [Publication(b"\x00\xff"), Publication(b"2")]
-            heard = await stranger.subscribe("sensors.*")
-            await stranger.flush()
-            await broker.publish("sensors:8", b"kept", history=KEPT, info=ClientInfo("u", "c"))
-            await broker.publish("sensors:9", b"\x00\xff", history=None)
-            received = [await heard.next_msg(timeout=5) for _ in range(2)]
-            assert [(one.subject, one.data) for one in received] == [("sensors.8", b"kept"), ("sensors.9", b"\x00\xff")]
-    finally:
-        await stranger.close()
-
-
-async def test_another_stream_of_that_name_is_left_alone(nats: NatsServer) -> None:
-    """It is somebody else's; what is wrong names the way out."""
-    prefix = f"test-{secrets.token_hex(6)}"
-    operator = await nats_py.connect(nats.url)
-    try:
-        await operator.jetstream().add_stream(name=f"{prefix}-h100-7200000", subjects=[f"{prefix}.other"])
-        async with broker_of(nats, prefix=prefix) as broker:
-            with pytest.raises(BrokerUnavailable, match="another prefix"):
-                await broker.publish("a", b"1", history=KEPT)
-    finally:
-        await operator.close()
+# --- what is refused ------------------------------------------------------------------------------------------------
 
 
 async def test_what_is_too_large_is_not_sent(nats: NatsServer) -> None:
@@ -388,90 +353,14 @@ async def test_what_is_too_large_is_not_sent(nats: NatsServer) -> None:
             await broker.publish("a", b"x" * 1_000_000, history=history)
 
 
-# --- life ---------------------------------------------------------------------------------------------------------
-
-
-async def test_without_jetstream_it_does_not_start() -> None:
-    """What is wrong says what to start the server with, and nothing is left behind."""
-    with NatsServer(jetstream=False) as server:
-        broker = NatsBroker(NatsAddress.parse(server.url))
-        tasks = asyncio.all_tasks()
-        with pytest.raises(BrokerUnavailable, match="-js"):
-            await broker.start("node", None)
-        assert asyncio.all_tasks() == tasks
-
-
-async def test_without_a_server_it_does_not_start() -> None:
-    """The error says where it was looked for, and shows no password."""
-    with NatsServer() as server:
-        address = NatsAddress.parse(f"nats://anna:secret@127.0.0.1:{server.port}")
-    broker = NatsBroker(address)
-    with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1") as raised:
-        await broker.start("node", None)
-    assert "secret" not in str(raised.value) + repr(address) + broker.problem
-
-
-async def test_a_password_that_is_wrong_is_told() -> None:
-    """Not knocked at for ever."""
-    with NatsServer(options=["authorization { user: anna, password: secret }"]) as server:
-        good, bad = (f"nats://anna:{password}@127.0.0.1:{server.port}" for password in ("secret", "guess"))
-        broker = NatsBroker(NatsAddress.parse(good))
-        await broker.start("node", Ear())
-        assert broker.problem == ""
-        await broker.stop()
-        with pytest.raises(BrokerUnavailable, match=r"(?i)authorization") as raised:
-            await NatsBroker(NatsAddress.parse(bad)).start("node", None)
-        assert "guess" not in str(raised.value)
-
-
-async def test_tls_is_what_the_scheme_says(tmp_path: Path) -> None:
-    """With the certificates that are trusted; without them, or with files that are not there, it does not start."""
-    certificate, key, _ = make_certificate(tmp_path)
-    tls = f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}'
-    with NatsServer(options=[tls]) as server:
-        url = f"tls://localhost:{server.port}?timeout=2"
-        broker = NatsBroker(NatsAddress.parse(f"{url}&ca={certificate}"))
-        await broker.start("node", Ear())
-        assert (await broker.publish("a", b"1", history=KEPT)).offset
-        await broker.stop()
-        for wrong in (url, f"{url}&ca={tmp_path}/missing.pem"):
-            with pytest.raises(BrokerUnavailable):
-                await NatsBroker(NatsAddress.parse(wrong)).start("node", None)
-
-
-async def test_a_credentials_file_needs_a_library_that_reads_it(nats: NatsServer, tmp_path: Path) -> None:
-    """Where it is installed, it needs the file to be there."""
-    broker = NatsBroker(NatsAddress.parse(f"{nats.url}?creds={tmp_path}/missing.creds"))
-    with pytest.raises((MissingExtra, BrokerUnavailable), match=r"openline\[nats\]|missing\.creds"):
-        await broker.start("node", None)
-
-
-async def test_what_the_server_refuses_raises() -> None:
-    """A subscription that is not allowed is no silence: nobody believes to follow."""
-    users = '{ user: anna, password: b, permissions: { subscribe: { deny: ["secret.*"] } } }'
-    with NatsServer(options=[f"authorization {{ users: [{users}] }}"]) as server:
-        broker = NatsBroker(NatsAddress.parse(f"nats://anna:b@127.0.0.1:{server.port}"))
-        await broker.start("node", Ear())
-        await broker.follow("open:1")
-        with pytest.raises(BrokerUnavailable, match=r"(?i)permissions violation"):
-            await broker.follow("secret:1")
-        await broker.stop()
-
-
-async def test_stopping_beside_a_frozen_server_ends() -> None:
-    """However long the server stands still; and the broker starts again."""
-    with NatsServer() as server:
-        async with broker_of(server, Ear()) as broker:
-            await broker.follow("a")
-            server.freeze()
-            async with asyncio.timeout(3):
-                await broker.stop()
-            server.thaw()
-            await broker.start("node", Ear())
-            await broker.publish("a", b"1", history=KEPT)
-
-
-def test_no_key_is_remembered_for_no_time() -> None:
-    """What makes no sense is said when the broker is made."""
-    with pytest.raises(DeclarationError, match="idempotency_seconds"):
-        NatsBroker(NatsAddress.parse("nats://localhost"), idempotency_seconds=0)
+async def test_what_is_too_much_beside_the_data_is_not_kept(nats: NatsServer) -> None:
+    """JetStream takes 64 KiB of headers, and carries more: who asks is told that it is no outage."""
+    tags = {"long": "x" * 70_000}
+    ear = Ear()
+    async with broker_of(nats, ear) as broker:
+        await broker.follow("a")
+        for history, key in ((KEPT, ""), (None, "once")):
+            with pytest.raises(PayloadTooBig, match="65535"):
+                await broker.publish("a", b"1", history=history, tags=tags, idempotency_key=key)
+        await broker.publish("a", b"1", history=None, tags=tags)
+        assert await ear.publications(1) == [Publication(b"1", tags=tags)]

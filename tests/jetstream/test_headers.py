@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from openline.jetstream.headers import OPENLINE, Extra, Version, is_first, read_extra, read_time
+from openline.jetstream.headers import (
+    OPENLINE,
+    Extra,
+    Place,
+    Version,
+    is_first,
+    read_extra,
+    read_place,
+    read_time,
+    read_top,
+)
 from openline.publication import ClientInfo
 
 INFO = ClientInfo("us\u00e9r\r\n", "client", b'{"name":"A"}', b"\x00\xff")
@@ -43,6 +53,19 @@ def test_the_time_is_the_servers() -> None:
     """In nanoseconds, of which as many are kept as a float holds."""
     assert read_time({"Nats-Time-Stamp": "1970-01-01T00:00:01.5Z"}) == 1.5
     assert read_time({"Nats-Time-Stamp": "1970-01-01T00:01:00.250000999Z"}) == pytest.approx(60.25)
+
+
+def test_a_place_is_what_the_server_says_of_it() -> None:
+    """All of it, or nothing."""
+    headers = {"Nats-Sequence": "7", "Nats-Last-Sequence": "0", "Nats-Time-Stamp": "1970-01-01T00:00:01.5Z"}
+    assert read_place(headers) == Place(7, 0, 1.5)
+    assert all(read_place({name: text for name, text in headers.items() if name != left}) is None for left in headers)
+
+
+@pytest.mark.parametrize(("text", "top"), [("0", 0), ("7", 7), ("\u0667", -1), ("", -1), ("x", -1), ("1" * 5_000, -1)])
+def test_a_top_is_a_number(text: str, top: int) -> None:
+    """Of digits, and not too many."""
+    assert read_top({"Openline-Top": text}) == top
 
 
 def test_the_first_is_what_was_stored_after_nothing() -> None:

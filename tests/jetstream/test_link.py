@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 
@@ -20,6 +20,7 @@ class Ends:
     def __init__(self) -> None:
         self.received: list[tuple[str, bytes]] = []
         self.opened = 0
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
         self.refusing = False
         self.news = asyncio.Event()
         self.restored = asyncio.Event()
@@ -34,6 +35,8 @@ class Ends:
     async def look(self, asker: Asker) -> None:
         """Have a look at a new connection."""
         self.opened += 1
+        if self.meanwhile is not None:
+            await self.meanwhile()
         if self.refusing:
             raise BrokerUnavailable("this server is not good enough")
 
@@ -95,6 +98,48 @@ async def test_a_lost_connection_is_made_again(nats: NatsServer) -> None:
         assert await ends.has(1) == [("c", b"1")]
         assert ends.opened == 2
         assert link.problem == ""
+        await link.stop()
+
+
+async def test_what_is_given_up_while_a_connection_is_made_is_not_received(nats: NatsServer) -> None:
+    """It is subscribed on the one that is about to be used, and has to be given up there."""
+    ends = Ends()
+    async with cutter(nats.port) as line:
+        link = link_to(line.port, ends)
+        await link.start("test")
+        async with link.within():
+            await link.subscribe("given.up")
+            await link.subscribe("kept")
+        ends.meanwhile = lambda: link.unsubscribe("given.up")
+        line.drop()
+        await asyncio.wait_for(ends.restored.wait(), 10)
+        async with link.within():
+            await link.send("given.up", b"1")
+            await link.send("kept", b"2")
+        assert await ends.has(1) == [("kept", b"2")]
+        await link.stop()
+
+
+async def test_connections_that_end_at_once_are_made_less_and_less_often(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that lets everybody in and throws them out is not to be knocked at without a pause."""
+    ends = Ends()
+    pauses: list[int] = []
+
+    def pause(attempt: int) -> float:
+        pauses.append(attempt)
+        return 0
+
+    async with cutter(nats.port) as line:
+        link = link_to(line.port, ends)
+        monkeypatch.setattr(link, "_pause", pause)
+        await link.start("test")
+        for _ in range(5):
+            ends.restored.clear()
+            line.drop()
+            await asyncio.wait_for(ends.restored.wait(), 10)
+        assert [attempt for attempt in pauses if attempt] == [2, 3, 4, 5]
         await link.stop()
 
 

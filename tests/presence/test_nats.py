@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 
+import nats as nats_py
 import pytest
 
 from openline.errors import BrokerUnavailable, DeclarationError
 from openline.jetstream.address import NatsAddress
+from openline.jetstream.roster import Session, Word
 from openline.presence.base import PresenceStats
 from openline.presence.nats import NatsPresence
 from openline.publication import Arrival, ClientInfo
@@ -117,6 +120,80 @@ async def test_who_comes_back_while_others_are_taken_out_stays() -> None:
         async with asyncio.timeout(10):
             while presence._unremoved:  # noqa: ASYNC110  # nothing tells
                 await asyncio.sleep(0.05)
+        assert await presence.members("a") == {info.client: info for info in everyone}
+        await presence.stop()
+
+
+class Order:
+    """In which order a presence renews its lease and writes sessions."""
+
+    def __init__(self, presence: NatsPresence, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.lengths = [0]  # of what was written between two renewals
+        roster = presence._roster
+        say, enter, take_out = roster.say, roster.enter, roster.take_out
+
+        async def noted_say(home: str, said: Word, after: int) -> int:
+            self.lengths.append(0)
+            return await say(home, said, after)
+
+        async def noted_enter(home: str, session: Session) -> None:
+            self.lengths[-1] += 1
+            await enter(home, session)
+
+        async def noted_take_out(home: str, channel: str, client: str) -> None:
+            self.lengths[-1] += 1
+            await take_out(home, channel, client)
+
+        monkeypatch.setattr(roster, "say", noted_say)
+        monkeypatch.setattr(roster, "enter", noted_enter)
+        monkeypatch.setattr(roster, "take_out", noted_take_out)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what nothing tells."""
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_the_lease_is_renewed_while_many_are_taken_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many left while the server was away, the node is not taken for dead over it; the log has one line."""
+    caplog.set_level("INFO", "openline")
+    everyone = [ClientInfo("", f"session-{number}") for number in range(600)]
+    with NatsServer() as server:
+        presence = NatsPresence(NatsAddress.parse(f"nats://127.0.0.1:{server.port}?timeout=0.5"))
+        await presence.start("one", Told())
+        for info in everyone:
+            await presence.add("a", info)
+        server.freeze()
+        await asyncio.gather(*(presence.remove("a", info.client) for info in everyone))
+        assert len(presence._unremoved) == len(everyone)
+        order = Order(presence, monkeypatch)
+        server.thaw()
+        presence._look_now()
+        await until(lambda: not presence._unremoved)
+        assert max(order.lengths) <= 256 < sum(order.lengths)
+        assert await presence.members("a") == {}
+        await presence.stop()
+    assert sum("taken out" in record.message for record in caplog.records) == 1
+
+
+async def test_the_lease_is_renewed_while_many_are_entered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are when the store forgot them."""
+    everyone = [ClientInfo("", f"session-{number}") for number in range(600)]
+    with NatsServer() as server:
+        presence = presence_at(server.port, "forgotten")
+        await presence.start("one", Told())
+        for info in everyone:
+            await presence.add("a", info)
+        order = Order(presence, monkeypatch)
+        operator = await nats_py.connect(server.url)
+        await operator.jetstream().delete_stream("forgotten-presence")
+        await operator.close()
+        await until(lambda: presence._moves == 1 and presence._again is None)
+        assert max(order.lengths) <= 256 < sum(order.lengths)
         assert await presence.members("a") == {info.client: info for info in everyone}
         await presence.stop()
 

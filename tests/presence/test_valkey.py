@@ -58,6 +58,13 @@ async def seen(node: ValkeyPresence, *infos: ClientInfo) -> None:
             await asyncio.sleep(0.02)
 
 
+async def die(node: ValkeyPresence) -> None:
+    """End a node as a crash does: nobody hears of it."""
+    await node._tasks.stop()
+    await node._client.stop()
+    node._running = False
+
+
 async def test_a_server_that_lost_its_end_is_put_right() -> None:
     """Who was entered last is there again, who was taken out last is gone again; nobody is told anything."""
     with ValkeyServer(aof=True) as server:
@@ -112,13 +119,81 @@ async def test_nothing_is_left_in_the_server() -> None:
         async with at_work(server.url, "a", "b") as ((first, second), told):
             for node, info in ((first, ANNA), (second, BEN)):
                 await node.add("room", info, announced=True)
-            await first._tasks.stop()
-            await first._client.stop()
-            first._running = False
+            await die(first)
             await until(lambda: told)
             assert told == [("room", Arrival(ANNA, joined=False))]
             await until(lambda: server.call("ZCARD", "openline:leases:{nodes}") == 1)
             assert await second.members("room") == {BEN.client: BEN}
+        assert server.call("KEYS", "*") == [b"openline:life:{nodes}"]
+
+
+async def test_a_room_entered_again_after_a_loss_is_cleared_with_its_node() -> None:
+    """Left while the server was away, which then lost all: who enters it under the new lease is not left in it."""
+    with ValkeyServer() as server:
+        async with at_work(f"{server.url}?timeout=1", "a", "b") as ((first, second), told):
+            await first.add("room", ANNA)
+            await first.add("other", ANNA)
+            server.kill()
+            with pytest.raises(BrokerUnavailable):
+                await first.remove("room", ANNA.client)
+            server.restart()
+            # The channels of a lease are noted anew under the next.
+            await until(lambda: server.call("EXISTS", "openline:members:{other}"))
+            await first.add("room", BEN, announced=True)
+            await die(first)
+            await until(lambda: told)
+            assert told == [("room", Arrival(BEN, joined=False))]
+            await seen(second)
+
+
+async def test_a_room_entered_while_it_is_forgotten_is_cleared_with_its_node() -> None:
+    """The same, in the moment in which the new lease is told of it: it is noted under that."""
+    with ValkeyServer() as server:
+        async with at_work(f"{server.url}?timeout=1", "a", "b") as ((first, second), told):
+            await first.add("room", ANNA)
+            await first._tasks.stop()  # it is the test that says when
+            server.kill()
+            with pytest.raises(BrokerUnavailable):
+                await first.remove("room", ANNA.client)
+            server.restart()
+            await first._begin_lease()
+            await asyncio.gather(first._bring_into_line("room"), first.add("room", BEN, announced=True))
+            await die(first)
+            await until(lambda: told)
+            assert told == [("room", Arrival(BEN, joined=False))]
+            await seen(second)
+
+
+async def test_rooms_left_while_the_server_is_away_are_forgotten() -> None:
+    """Once it is back nothing is known of them, neither there nor here."""
+    with ValkeyServer(aof=True) as server:
+        async with at_work(f"{server.url}?timeout=1", "a") as ((node,), _):
+            rooms = [f"room-{number}" for number in range(100)]
+            await asyncio.gather(*(node.add(room, ANNA) for room in rooms))
+            server.kill()
+            left = await asyncio.gather(*(node.remove(room, ANNA.client) for room in rooms), return_exceptions=True)
+            assert {type(outcome) for outcome in left} == {BrokerUnavailable}
+            server.restart()
+            await until(lambda: set(server.call("KEYS", "*")) == {b"openline:leases:{nodes}", b"openline:life:{nodes}"})
+            await until(lambda: repr(node) == "ValkeyPresence(channels=0, running)")
+
+
+async def test_a_node_that_stood_still_beyond_its_lease_leaves_nothing() -> None:
+    """What it enters before it knows that it was taken for dead is under its new lease then, and gone with that."""
+    with ValkeyServer() as server:
+        async with at_work(server.url, "a", "b") as ((first, second), told):
+            await first.add("room", ANNA, announced=True)
+            await first._tasks.stop()  # no more beats
+            await until(lambda: server.call("ZCARD", "openline:leases:{nodes}") == 1)
+            assert told == [("room", Arrival(ANNA, joined=False))]
+            await first._visit("on its way")  # this is what the server had not taken when it stood still
+            await first.add("late", BEN, announced=True)
+            await first._tasks.start()
+            first._tasks.spawn(first._beat_on(), "presence")
+            await until(lambda: len(told) > 1)
+            assert told[1:] == [("room", Arrival(ANNA, joined=True))]
+            await seen(second, ANNA)
+            assert await second.members("late") == {BEN.client: BEN}
         assert server.call("KEYS", "*") == [b"openline:life:{nodes}"]
 
 

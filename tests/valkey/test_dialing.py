@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from openline.errors import DeclarationError
+from openline.errors import BrokerUnavailable, DeclarationError
 from openline.valkey.address import ValkeyAddress
 from openline.valkey.dialing import dial, encryption_of, silence_of
+from openline.valkey.fleet import Fleet
 from openline.valkey.line import Line
 from openline.valkey.trouble import AccessDenied, Trouble, Unsent
 from openline.valkey.words import pack
 from tests.engines.process import wait_until
+from tests.engines.resp import Program
 from tests.engines.valkey import ValkeyServer
 
 
@@ -58,6 +61,25 @@ async def test_a_password_lets_us_in() -> None:
             assert "does not let us in" in str(raised.value)
             assert "wr0ng" not in str(raised.value)
         wait_until(lambda: b"name=dialing" not in server.call("CLIENT", "LIST"), "no line is left")
+
+
+@pytest.mark.parametrize("program", ["valkey", "redis"])
+async def test_a_server_that_repeats_what_it_was_told_shows_no_password(
+    program: Program, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that does not know AUTH answers with what came with it: neither an error nor the log has that."""
+    with ValkeyServer(program, options=('rename-command AUTH ""',)) as server:
+        for secret in (":s3cret@", "wh0:s3cret@"):
+            address = ValkeyAddress.parse(f"valkey://{secret}127.0.0.1:{server.port}?timeout=2")
+            with pytest.raises(AccessDenied, match="unknown command") as denied:
+                await dial(address.endpoints[0], address, None)
+            fleet = Fleet(address, "dialing")
+            with pytest.raises(BrokerUnavailable, match="unknown command") as unavailable:
+                await fleet.start(asyncio.get_running_loop().time() + 5)
+            printed = [*traceback.format_exception(denied.value), *traceback.format_exception(unavailable.value)]
+            for words in (*printed, caplog.text):
+                assert "s3cret" not in words
+                assert "wh0" not in words
 
 
 async def test_a_socket_is_reached() -> None:

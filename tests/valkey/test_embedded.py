@@ -6,15 +6,17 @@ import asyncio
 import fcntl
 import importlib.util
 import os
+import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from openline.errors import BrokerUnavailable, DeclarationError, MissingExtra, UsageError
-from openline.valkey import keeper
+from openline.valkey import embedded, keeper
 from openline.valkey.address import ValkeyAddress
 from openline.valkey.embedded import EmbeddedServer
 from tests.valkey.users import (
@@ -231,6 +233,20 @@ def test_a_keeper_that_is_killed_is_replaced(folder: Path, user: UserOf) -> None
     assert not processes(folder)
 
 
+async def test_a_keeper_that_cannot_be_replaced_yet_is_tried_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No program can be started for a while, as where the process has too many open files: that is told, and passes."""
+    async with EmbeddedServer(folder).running():
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", str(folder / "missing"))
+            os.kill(keeper_of(folder), signal.SIGKILL)
+            told = await asyncio.to_thread(wait_until, lambda: "cannot be used: [Errno 2]" in caplog.text)
+
+        assert told
+        assert await asyncio.to_thread(wait_until, lambda: answers(folder))
+
+
 def test_everything_may_be_killed_at_once(folder: Path, user: UserOf) -> None:
     """What is left are files, none of which says anything wrong to the next one."""
     first = user()
@@ -302,6 +318,35 @@ async def test_a_server_that_cannot_start_says_where_to_look(folder: Path) -> No
 
     with pytest.raises(BrokerUnavailable, match=r"in .*data cannot be used: it ends again and again; valkey\.log"):
         await EmbeddedServer(folder).start()
+
+
+@pytest.mark.parametrize(
+    ("program", "words"), [(None, "No such file or directory"), ("exec sleep 60", "timed out after 0.2 seconds")]
+)
+async def test_a_keeper_that_cannot_be_run_is_told_with_the_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str | None, words: str
+) -> None:
+    """Whatever the system says: an app that is told that the broker is away has one error to handle."""
+    interpreter = tmp_path / "python"
+    if program is not None:
+        interpreter.write_text(f"#!/bin/sh\n{program}\n")
+        interpreter.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    monkeypatch.setattr(embedded, "_START_SECONDS", 0.2)
+
+    with pytest.raises(BrokerUnavailable, match=rf"in {re.escape(str(folder))} cannot be used: .*{words}"):
+        await EmbeddedServer(folder).start()
+
+
+def test_a_symbolic_link_is_refused_with_the_folder_that_it_leads_to(folder: Path, tmp_path: Path) -> None:
+    """Its permissions are not what is wrong with it."""
+    folder.mkdir(mode=0o700)
+    link = tmp_path / "link"
+    link.symlink_to("data")
+
+    with pytest.raises(UsageError, match="is a symbolic link: name the folder that it leads to") as refusal:
+        asyncio.run(EmbeddedServer(link).start())
+    assert str(refusal.value).endswith(f" valkey+embedded://{folder.resolve()}")
 
 
 def test_a_folder_that_others_may_enter_is_refused(folder: Path) -> None:

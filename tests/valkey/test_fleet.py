@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from openline.errors import BrokerUnavailable
 from openline.valkey.address import Endpoint, ValkeyAddress
 from openline.valkey.fleet import Fleet
 from tests.engines.valkey import ValkeyCluster, ValkeyServer
@@ -12,6 +15,28 @@ from tests.engines.valkey import ValkeyCluster, ValkeyServer
 def soon() -> float:
     """Give a deadline."""
     return asyncio.get_running_loop().time() + 10
+
+
+async def test_a_stop_ends_a_start_that_waits() -> None:
+    """Whoever starts is told at once, not at the deadline; nothing is left, and it can be started again."""
+    with ValkeyServer() as server:
+        server.freeze()
+        fleet = Fleet(ValkeyAddress.parse(server.url), "fleet")
+        before = asyncio.all_tasks()
+        starting = asyncio.create_task(fleet.start(soon()))
+        # A moment later it has nothing left to do but to wait for the server.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await fleet.stop()
+            with pytest.raises(BrokerUnavailable, match="not started"):
+                await starting
+        assert not fleet.running
+        assert asyncio.all_tasks() == before
+        server.thaw()
+        await fleet.start(soon())
+        assert not fleet.problem
+        await fleet.stop()
 
 
 async def test_there_is_a_line_to_each_master(valkey_cluster: ValkeyCluster) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
+import redis
 
 from openline.errors import BrokerUnavailable
 from openline.valkey.address import ValkeyAddress
@@ -89,6 +90,48 @@ async def test_a_silent_loss_is_noticed() -> None:
             line.mend()
             await made.until(lambda: bool(made.missed))
             assert made.missed == ["a"]
+
+
+def refuses(server: ValkeyServer) -> bool:
+    """Tell whether a server refuses whatever it is asked, as a script takes too long."""
+    try:
+        server.call("PING")
+    except redis.ResponseError as error:
+        return str(error).startswith("BUSY")
+    return False
+
+
+@asynccontextmanager
+async def busy(server: ValkeyServer) -> AsyncIterator[None]:
+    """Have a server carry out a script that does not end, until the block ends."""
+    script = asyncio.create_task(asyncio.to_thread(server.call, "EVAL", "while true do end", 0))
+    try:
+        await asyncio.to_thread(wait_until, lambda: refuses(server), "the server is busy")
+        yield
+    finally:
+        server.call("SCRIPT", "KILL")
+        with pytest.raises(redis.ResponseError, match="killed"):
+            await script
+
+
+async def test_a_server_that_was_busy_is_heard_again() -> None:
+    """What it refused meanwhile leaves no channel deaf: those there were are missed, and new ones are followed."""
+    with ValkeyServer(options=("busy-reply-threshold 10",)) as server:
+        # So patient that no silence is what brings it back.
+        async with follower(f"{server.url}?timeout=30") as made:
+            await made.listener.follow(b"before", "before")
+            async with busy(server):
+                during = asyncio.create_task(made.listener.follow(b"during", "during"))
+                for _ in range(5):  # it is sent
+                    await asyncio.sleep(0)
+                assert await asyncio.to_thread(refuses, server)  # so is what came before
+            async with asyncio.timeout(10):
+                await during
+                await made.listener.follow(b"after", "after")
+            await made.until(lambda: made.missed == ["before"])
+            for topic in ("before", "during", "after"):
+                await made.client.call("PUBLISH", topic, "1")
+            await made.until(lambda: len(made.heard) == 3)
 
 
 async def test_a_follow_that_fails_leaves_nothing() -> None:

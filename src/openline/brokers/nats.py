@@ -8,41 +8,45 @@ Invariants of this file:
 
 1. A message is sent once. One that was refused for a reason that says that it was not kept may be sent again.
 2. What arrives is delivered in the call that reads it from the socket, so in the order in which the server sent it.
-3. A channel is in `_followed` from before it is subscribed until `unfollow`: nothing is delivered after that.
+3. A live message says where it stands, and anybody may send one: of a stream as a whole nothing is believed of it
+   before the stream itself said so (`Reader.believe`).
+4. A channel is in `_followed` from before it is subscribed until `unfollow`: nothing is delivered after that.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, final
 
 import msgspec
 
 from openline.brokers.base import Page, Recipient
-from openline.errors import BrokerUnavailable, DeclarationError
+from openline.errors import BrokerUnavailable, DeclarationError, PayloadTooBig
 from openline.jetstream.address import NatsAddress
 from openline.jetstream.connection import NOBODY
 from openline.jetstream.headers import (
     EXPECTED_LAST,
-    LAST_SEQUENCE,
     MARKER,
     MESSAGE_ID,
-    SEQUENCE,
     SUBJECT,
-    TIME,
     TOP,
     Extra,
+    Place,
     Version,
+    bytes_of,
     is_first,
     previous_if_unknown,
     read_extra,
-    read_time,
+    read_place,
+    read_top,
 )
 from openline.jetstream.link import Asker, Link
 from openline.jetstream.reading import Note, Reader, State
 from openline.jetstream.streams import KEY_IN_PROCESS, WRONG_LAST, Gone, Stream, Streams
 from openline.jetstream.subjects import live, token
+from openline.jetstream.task import WatchedTask
 from openline.options import History
 from openline.publication import Arrival, ClientInfo, Position, Publication
 
@@ -50,6 +54,10 @@ from openline.publication import Arrival, ClientInfo, Position, Publication
 _ATTEMPTS: Final = 64
 #: How long to wait where another publication with the same key is about to be kept.
 _KEY_SECONDS: Final = 0.02
+#: How often at most the streams are asked whether they have what was heard live.
+_BELIEVE_SECONDS: Final = 1.0
+#: JetStream takes no headers that are longer, and says so with this error.
+_HEADERS_BYTES, _HEADERS_TOO_LONG = 65_535, 10097
 
 
 class _Error(msgspec.Struct, frozen=True):
@@ -96,6 +104,8 @@ class NatsBroker:
         self._recipient: Recipient | None = None
         self._words: frozenset[str] = frozenset()
         self._followed: dict[str, str] = {}  # channels by subject
+        self._heard = asyncio.Event()
+        self._believing = WatchedTask()
         self._touched: dict[str, tuple[int, int]] = {}  # by subject: the sequence of a touch, and where it left the top
 
     @property
@@ -124,12 +134,15 @@ class NatsBroker:
         except BaseException:
             await self.stop()
             raise
+        self._heard = asyncio.Event()
+        self._believing.start(self._believe(), "what NATS says live, looked after")
 
     async def stop(self) -> None:
         """End, within about a second. Idempotent; the broker may be started again."""
         self._recipient = None
         self._followed.clear()
         self._touched.clear()
+        await self._believing.stop()
         await self._link.stop()
         self._streams.clear()
 
@@ -186,30 +199,48 @@ class NatsBroker:
             return
         if MARKER in headers:
             return
+        kept_as, place = self._place(channel, headers)
         if TOP in headers:
-            self._touched[subject] = (int(headers[SEQUENCE]), int(headers[TOP]))
+            top = read_top(headers)
+            if place is not None and 0 <= top <= place.sequence:
+                self._touched[subject] = (place.sequence, top)
             return
         extra = read_extra(headers)
         if extra.kind and extra.info is not None:
             recipient.deliver(channel, Arrival(extra.info, extra.kind == "join"))
             return
-        recipient.deliver(channel, self._publication(subject, headers, data, extra))
-
-    def _publication(self, subject: str, headers: Mapping[str, str], data: bytes, extra: Extra) -> Publication:
-        kept_as = headers.get(SUBJECT, "").split(".")
-        if len(kept_as) != 5 or kept_as[0] != self._prefix or kept_as[1] != "h":
-            return Publication(data, info=extra.info, tags=extra.tags)
-        tag, epoch = kept_as[2], kept_as[3]
-        sequence, previous = int(headers[SEQUENCE]), int(headers[LAST_SEQUENCE])
+        if place is None:
+            recipient.deliver(channel, Publication(data, info=extra.info, tags=extra.tags))
+            return
+        sequence, previous, time = place
+        tag, epoch = kept_as[2:4]
         stream = self._streams.named(tag, epoch)
         if stream is not None:
-            stream.saw(sequence, headers[SUBJECT], headers[TIME])
+            stream.hear(sequence, headers[SUBJECT])
+            self._heard.set()
         touch = self._touched.get(subject)
         if touch is not None and touch[0] == previous:
             previous = touch[1]
         elif not previous and not is_first(headers):
             previous = previous_if_unknown(sequence)
-        return Publication(data, sequence, previous, epoch, extra.info, extra.tags, read_time(headers))
+        recipient.deliver(channel, Publication(data, sequence, previous, epoch, extra.info, extra.tags, time))
+
+    def _place(self, channel: str, headers: Mapping[str, str]) -> tuple[list[str], Place | None]:
+        """Split the subject that a message was kept under, and tell its place if it is one of the channel."""
+        kept_as = headers.get(SUBJECT, "").split(".")
+        if len(kept_as) != 5 or kept_as[:2] != [self._prefix, "h"] or kept_as[4] != token(channel, self._prefix):
+            return kept_as, None
+        return kept_as, read_place(headers)
+
+    async def _believe(self) -> None:
+        while True:
+            await self._heard.wait()
+            self._heard.clear()
+            for stream in self._streams.known:
+                with suppress(BrokerUnavailable):
+                    async with self._link.within():
+                        await self._reader.believe(stream)
+            await asyncio.sleep(_BELIEVE_SECONDS)
 
     # --- publishing -----------------------------------------------------------------------------------------------
 
@@ -229,7 +260,8 @@ class NatsBroker:
 
         Raises:
             BrokerUnavailable: it may or may not be out; retry with the same key.
-            PayloadTooBig: it is more than the server takes (`max_payload`, 1 MiB by default); nothing is out.
+            PayloadTooBig: it is more than the server takes (`max_payload`, 1 MiB by default), or who published and the
+                tags are more than it keeps (64 KiB); nothing is out.
         """
         versioned = Version(version_epoch, version) if version and history is not None else None
         extra = Extra(info=info, tags=tags, version=versioned)
@@ -278,6 +310,7 @@ class NatsBroker:
         if kept.error.err_code == KEY_IN_PROCESS:
             await asyncio.sleep(_KEY_SECONDS)
             return await self._append(stream, name, data, headers)
+        _refuse_long(kept.error, headers)
         raise BrokerUnavailable(f"NATS did not keep it: {kept.error.description}")
 
     async def _publish_version(
@@ -326,6 +359,7 @@ class NatsBroker:
             if kept.error is None:
                 return
             if kept.error.err_code != KEY_IN_PROCESS:
+                _refuse_long(kept.error, headers)
                 raise BrokerUnavailable(f"NATS did not take the key: {kept.error.description}")
             await asyncio.sleep(_KEY_SECONDS)
         raise BrokerUnavailable("NATS has no stream for keys; it is not out")
@@ -397,6 +431,11 @@ class NatsBroker:
                         await self._streams.purge(stream, stream.subject(name), last.sequence)
                 except Gone:
                     continue  # and all that was in it
+
+
+def _refuse_long(error: _Error, headers: Mapping[str, str]) -> None:
+    if error.err_code == _HEADERS_TOO_LONG:
+        raise PayloadTooBig(bytes_of(headers), _HEADERS_BYTES)
 
 
 def _header_text(text: str) -> str:

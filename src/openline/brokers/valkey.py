@@ -2,7 +2,7 @@
 
 Positions. A stream's offsets count by one, and each stands in its entry's id, ``<offset>-<server's ms>``. They may not
 go back when a server loses its newest entries, in a failover or a crash: so a stream notes which life of which server
-wrote it, and when that changes, offsets jump by 2**32 if nothing confirmed can be missing, and else a new epoch begins.
+wrote it, and when that changes, offsets jump far ahead if nothing confirmed can be missing, else a new epoch begins.
 The reasoning stands at the top of `valkey_stream.lua`; it is carried out in the server, with each write and read.
 An append-only file that is not written on every change (``appendfsync everysec``) outlives the end of the server, and
 not that of the machine. ``replicas=1`` in the address makes a publication wait until a replica has it: that is as good
@@ -257,7 +257,8 @@ class ValkeyBroker:
         if options is None:
             if len(self._kept) >= _NAMES:
                 self._kept.clear()
-            words = f"{_ms(history.seconds)} {_ms(history.meta_seconds)} {self._address.replicas}"
+            kind = "s" if self._address.kind == "single" else "m"
+            words = f"{_ms(history.seconds)} {_ms(history.meta_seconds)} {kind}{self._address.replicas}"
             options = self._kept[history] = words.encode()
         return options
 

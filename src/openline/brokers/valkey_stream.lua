@@ -4,14 +4,15 @@
 -- replica that is promoted may lack the newest entries, and so may a server that comes back from a crash. So a stream
 -- notes who wrote it: the id that a server draws anew with each start and each promotion. If that is another one now,
 --
---   nothing confirmed can be missing: the offsets JUMP by 2^32. The next entry names the last one there is as its
+--   nothing confirmed can be missing: the offsets JUMP by 2^32 and more. The next entry names the last one there is as its
 --       predecessor: whoever stands there goes on; whoever saw something that is lost stands outside of the chain.
 --   else: a NEW EPOCH begins. What was confirmed may be missing, and nobody can tell: so all are told.
 --
 -- Nothing confirmed can be missing where
 --   * it is the same process, and was not promoted: its first replica came, or the last has been gone for an hour
 --     (for both it draws a new id);
---   * it was restarted with its append-only file, which it kept before too;
+--   * it was restarted with its append-only file, which it kept before too, and no other could have been promoted since:
+--     there are no sentinels and no cluster, or every publication waits until a replica has it;
 --   * it was promoted, and every publication waits until a replica has it.
 -- A promotion is told from a restart with an old snapshot, which looks alike: by the append-only file, as then no snapshot
 -- is read, or by the process being older than the newest mark it has of this stream.
@@ -22,7 +23,8 @@
 --   fields of the hash: e epoch, t top offset, w writer, o options, x when times to live are to be set again,
 --   y when they were, j where offsets go on after a jump, p the writer's process, a whether it kept an append-only file,
 --   v and n the newest version and whose it is
--- ARGV: 1 options: "<ms an entry is kept> <ms an unused stream is known> <replicas that confirm>"
+-- ARGV: 1 options: "<ms an entry is kept> <ms an unused stream is known> <s or m><replicas that confirm>", where s says
+--     that the server is a single one, m that one of many may be promoted
 --   2 a publication; "" where the stream is only read
 local call = redis.call
 local meta, stream, body = KEYS[1], KEYS[2], ARGV[2]
@@ -42,17 +44,19 @@ if not writer or not string.find(info, writer, 1, true) then
     if writer then
         local process_before, file_before, marked = unpack(call('HMGET', meta, 'p', 'a', 'y'))
         local kept_file = file == '1' and file_before == '1'
+        local confirmed = options and string.match(options, '%d+$') ~= '0'
         if string.find(info, 'master_replid2:' .. string.rep('0', 40), 1, true) then
-            whole = process_before == process or kept_file
+            -- A replica that was promoted and then restarted looks like this too.
+            whole = process_before == process or (kept_file and (confirmed or string.find(ARGV[1], 's', 1, true)))
         else
             -- Both ends of an uptime are cut to whole seconds: it may be one too long.
             local began = now - 1000 * (string.match(server, 'uptime_in_seconds:(%d+)') - 1)
-            local confirmed = options and string.match(options, '%d+$') ~= '0'
             whole = confirmed and (kept_file or began < tonumber(marked or 0))
         end
     end
-    if whole then
-        jump = string.format('%.0f', (jump or top) + 4294967296)
+    if whole and tonumber(jump or top) < 2 ^ 52 then
+        -- The moment is in it: a server that is put back to an older state twice does not jump to the same place twice.
+        jump = string.format('%.0f', (jump or top) + 4294967296 + now % 268435456 * 1024)
         call('HSET', meta, 'w', this, 'p', process, 'a', file, 'j', jump)
     else
         epoch = string.format('%x', time[1] * 1000000 + time[2]) .. string.sub(this, -4)

@@ -17,12 +17,14 @@ import asyncio
 import importlib.util
 import itertools
 import logging
+import re
 import secrets
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, final
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -31,16 +33,23 @@ from nats.errors import Error, MaxPayloadError
 
 from openline.errors import BrokerUnavailable, MissingExtra, PayloadTooBig
 from openline.jetstream.address import Endpoint, NatsAddress
+from openline.jetstream.headers import bytes_of
 
 _log: Final = logging.getLogger("openline")
 
 #: Enough for nats-py never to wait for a lock-step of its own: what waits is bounded by those who wait for it.
 _UNBOUNDED: Final = 1 << 40
-#: What a header costs beside its name and value, and the headers altogether.
-_HEADER_BYTES, _HEADERS_BYTES = 4, 16
+#: How the server says what it refuses.
+_REFUSED: Final = re.compile(
+    r'permissions violation for (publish|subscription) to "(.*?)"(?: using queue|\W*$)', re.IGNORECASE
+)
+#: Refusals that are remembered for those who may wait to hear of them.
+_REFUSALS: Final = 10_000
 #: How long a connection that is to end may take to send what it has.
 _CLOSE_SECONDS: Final = 0.5
 
+#: What is done with a subject.
+Deed = Literal["publish", "subscription"]
 #: Takes what arrives: subject, headers and data. Never waits.
 Receive = Callable[[str, Mapping[str, str], bytes], None]
 
@@ -55,6 +64,15 @@ class Reply(NamedTuple):
 
 #: Nobody was there to answer: what was sent did not arrive anywhere.
 NOBODY: Final = 503
+
+
+def _look_for(credentials: str) -> None:
+    """See whether the credentials file can be read: nats-py finds out in the middle of connecting."""
+    try:
+        if credentials:
+            Path(credentials).open("rb").close()
+    except OSError as error:
+        raise BrokerUnavailable(f"the credentials file of NATS cannot be read: {error}") from error
 
 
 def _tls(address: NatsAddress) -> dict[str, Any]:
@@ -82,6 +100,12 @@ class _Taken(Msg):
 class _Client(Client):
     msg_class = _Taken
     take: Callable[[Msg], None]
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        try:
+            return await super()._process_headers(headers)
+        except (UnicodeDecodeError, IndexError):  # whoever may publish may send any: it would end the reading
+            return None
 
 
 class _Question:
@@ -120,6 +144,7 @@ class Connection:
         self._questions: dict[str, _Question] = {}
         self._round: _Question | None = None
         self._refusals = 0
+        self._refused: dict[str, tuple[int, str]] = {}  # by what was refused: which refusal, and its words
         self.refusal = ""  #: what the server refused last, in its words; "" if it refused nothing
 
     async def open(self, address: NatsAddress, endpoint: Endpoint, name: str) -> None:
@@ -132,6 +157,7 @@ class Connection:
         if address.credentials and importlib.util.find_spec("nkeys") is None:
             raise MissingExtra("a credentials file of NATS", "nats")
         scheme = "tls" if address.tls else "nats"
+        _look_for(address.credentials)
         try:
             await self._client.connect(
                 servers=[f"{scheme}://{endpoint}"],
@@ -187,6 +213,12 @@ class Connection:
         if "permissions violation" in text.lower():
             self._refusals += 1
             self.refusal = text
+            found = _REFUSED.search(text)
+            what = f"{found[1]} {found[2]}".lower() if found else ""
+            self._refused.pop(what, None)
+            self._refused[what] = (self._refusals, text)
+            if len(self._refused) > _REFUSALS:
+                del self._refused[next(iter(self._refused))]
             _log.error("NATS refuses: %s", text)
 
     async def _on_closed(self) -> None:
@@ -217,7 +249,7 @@ class Connection:
         """
         size = len(data)
         if headers:
-            size += _HEADERS_BYTES + sum(len(key) + len(value) + _HEADER_BYTES for key, value in headers.items())
+            size += bytes_of(headers)
         if size > self._client.max_payload:
             raise PayloadTooBig(size, self._client.max_payload)
         if self.lost.is_set():
@@ -247,13 +279,15 @@ class Connection:
         finally:
             self._questions.pop(inbox, None)
 
-    async def confirm(self) -> None:
+    async def confirm(self, deed: Deed = "publish", subjects: Collection[str] = ()) -> None:
         """Return when the server has taken all that was sent and subscribed before this call.
 
         Those who wait in the same turn of the event loop share one message.
 
+        Args:
+            deed: what was done with `subjects`; what the server refuses of others concerns somebody else.
         Raises:
-            BrokerUnavailable: the connection was lost, or the server refused something.
+            BrokerUnavailable: the connection was lost, or the server refused one of these.
         """
         refusals = self._refusals
         question = self._round
@@ -265,8 +299,11 @@ class Connection:
                 self._round = None
                 await self._echo(question)
         await asyncio.shield(question.future)
-        if self._refusals > refusals:
-            raise BrokerUnavailable(f"NATS refuses: {self.refusal}")
+        if self._refusals > refusals and subjects:
+            for what in ("", *(_named(deed, subject) for subject in subjects)):  # "": nobody can tell what it was
+                number, text = self._refused.get(what, (0, ""))
+                if number > refusals:
+                    raise BrokerUnavailable(f"NATS refuses: {text}")
 
     async def _echo(self, question: _Question) -> None:
         inbox = f"{self._inbox}{next(self._numbers)}"
@@ -288,7 +325,8 @@ class Connection:
         except (Error, OSError) as error:
             raise BrokerUnavailable(f"NATS cannot be sent to: {error!r}") from error
 
-    async def unsubscribe(self, subscription: Subscription) -> None:
+    @staticmethod
+    async def unsubscribe(subscription: Subscription) -> None:
         """Stop receiving; one of a connection that was lost is no error."""
         with suppress(Error, OSError):
             await subscription.unsubscribe()
@@ -313,3 +351,9 @@ class Connection:
         with suppress(TimeoutError, Error, OSError, AssertionError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._client.close()
+
+
+def _named(deed: str, subject: str) -> str:
+    # nats-py hands on in small letters what the server says, which is quoted as in Go.
+    quoted = subject.replace("\\", "\\\\").replace('"', '\\"')
+    return f"{deed} {quoted}".lower()

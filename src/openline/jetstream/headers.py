@@ -33,6 +33,11 @@ PENDING: Final = "Nats-Num-Pending"
 UP_TO: Final = "Nats-UpTo-Sequence"
 TIME: Final = "Nats-Time-Stamp"
 
+#: What a header costs beside its name and value, and the headers altogether.
+_HEADER_BYTES, _HEADERS_BYTES = 4, 16
+#: NATS takes no larger number of a message.
+LARGEST_SEQUENCE: Final = (1 << 63) - 1
+
 
 class Version(NamedTuple):
     """Of the state that data shows."""
@@ -70,6 +75,39 @@ def read_extra(headers: Mapping[str, str]) -> Extra:
         return _decode(text)
     except msgspec.MsgspecError:
         return _NOTHING
+
+
+class Place(NamedTuple):
+    """Where a message says that it stands in a stream. Whoever may publish may say so."""
+
+    sequence: int
+    previous: int  #: of the same subject; 0 if there is none
+    time: float  #: unix seconds
+
+
+def read_place(headers: Mapping[str, str]) -> Place | None:
+    """Read where a message stands; None if it does not say, or if that cannot be."""
+    sequence, previous = _number(headers.get(SEQUENCE, "")), _number(headers.get(LAST_SEQUENCE, ""))
+    if not 0 <= previous < sequence <= LARGEST_SEQUENCE:
+        return None
+    try:
+        return Place(sequence, previous, read_time(headers))
+    except (KeyError, ValueError, OverflowError, OSError):
+        return None
+
+
+def read_top(headers: Mapping[str, str]) -> int:
+    """Read where a touch leaves its channel; -1 if it does not say, or if that cannot be."""
+    return _number(headers.get(TOP, ""))
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
+
+
+def bytes_of(headers: Mapping[str, str]) -> int:
+    """Count what headers of ASCII take when they are sent."""
+    return _HEADERS_BYTES + sum(len(key) + len(value) + _HEADER_BYTES for key, value in headers.items())
 
 
 def read_time(headers: Mapping[str, str]) -> float:

@@ -33,8 +33,12 @@ _log: Final = logging.getLogger("openline")
 _LOOK_SECONDS: Final = 2.0
 #: Bounds of the pause before another attempt to connect: the first, and the longest.
 _PAUSE_SECONDS: Final = (0.05, 2.0)
+#: A connection that ends sooner was no success: who makes it again at once would knock for ever.
+_SETTLED_SECONDS: Final = 2.0
 #: Subscriptions that are made again before the server is asked whether it has them.
 _RESUBSCRIBED_AT_ONCE: Final = 1_000
+#: How JetStream answers those of an account that it is not enabled for.
+_OFF_FOR_ACCOUNT: Final = b'"err_code":10039'
 
 
 class Asker(Protocol):
@@ -146,10 +150,11 @@ class Link:
         try:
             async with asyncio.timeout(self.address.timeout):
                 await connection.open(self.address, endpoint, self._name)
-                if (await connection.ask("$JS.API.INFO"))[0].status == NOBODY:
+                info = (await connection.ask("$JS.API.INFO"))[0]
+                if info.status == NOBODY or _OFF_FOR_ACCOUNT in info.data:
                     raise BrokerUnavailable(
-                        f"JetStream is off on the NATS server at {endpoint}: start it with -js, or with "
-                        "a jetstream block in its configuration"
+                        f"JetStream is off on the NATS server at {endpoint}, or for this account there: start it "
+                        "with -js, or with a jetstream block in its configuration, and enable it for the account"
                     )
                 subjects = tuple(self._subscriptions)
                 for first in range(0, len(subjects), _RESUBSCRIBED_AT_ONCE):
@@ -159,11 +164,12 @@ class Link:
                             self._subscriptions[subject] = subscription
                         else:  # it was given up in this very moment
                             await connection.unsubscribe(subscription)
-                    await connection.confirm()
+                    await connection.confirm("subscription", subjects[first : first + _RESUBSCRIBED_AT_ONCE])
                 await self._opened(connection)
         except TimeoutError:
             await connection.drop()
-            raise BrokerUnavailable(f"NATS at {endpoint} does not answer") from None
+            why = f"; what it refused last: {connection.refusal}" if connection.refusal else ""
+            raise BrokerUnavailable(f"NATS at {endpoint} does not answer{why}") from None
         except BaseException:
             await connection.drop()
             raise
@@ -173,8 +179,10 @@ class Link:
     # --- keeping it -----------------------------------------------------------------------------------------------
 
     async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        unsettled = 0
         while True:
-            connection = self._connection
+            connection, since = self._connection, loop.time()
             if connection is not None:
                 await self._watch(connection)
                 self._ready.clear()
@@ -182,6 +190,9 @@ class Link:
                 _log.warning("%s: %s", self._what, self._problem)
                 self._connection = None
                 await connection.drop()
+                unsettled = unsettled + 1 if loop.time() - since < _SETTLED_SECONDS else 0
+                if unsettled > 1:  # once may be chance
+                    await asyncio.sleep(self._pause(unsettled))
             self._connection = await self._reconnect()
             self._silent = False
             self._ready.set()
@@ -210,9 +221,6 @@ class Link:
                 pass  # lost, which is seen above, or something was refused, which its caller was told
 
     async def _reconnect(self) -> Connection:
-        first, longest = _PAUSE_SECONDS
-        # Who calls right after the server is back finds a connection within the time of a call.
-        longest = min(longest, self.address.timeout / 3)
         for attempt in itertools.count():
             for endpoint in self._endpoints():
                 try:
@@ -222,9 +230,15 @@ class Link:
                 except Exception as error:  # noqa: BLE001  # tried again, whatever it was
                     self._problem = f"no connection to NATS: {error!r}"
                     _log.exception("%s: connecting to NATS failed", self._what)
-            # Many nodes that lost the same server do not come back all at the same moment.
-            await asyncio.sleep(random.uniform(0.5, 1) * min(longest, first * 2 ** min(attempt, 16)))  # noqa: S311
+            await asyncio.sleep(self._pause(attempt))
         raise AssertionError("counting ended")
+
+    def _pause(self, attempt: int) -> float:
+        first, longest = _PAUSE_SECONDS
+        # Who calls right after the server is back finds a connection within the time of a call.
+        longest = min(longest, self.address.timeout / 3)
+        # Many nodes that lost the same server do not come back all at the same moment.
+        return random.uniform(0.5, 1) * min(longest, first * 2.0 ** min(attempt, 16))  # noqa: S311
 
     # --- using it -------------------------------------------------------------------------------------------------
 
@@ -275,27 +289,29 @@ class Link:
         """
         connection = await self._connected()
         await connection.send(subject, data, headers)
-        await connection.confirm()
+        await connection.confirm("publish", (subject,))
         self._silent = False
 
     async def subscribe(self, subject: str) -> None:
         """Receive a subject, from the return of this on; on every connection to come too. Bounded by `within`.
 
         Raises:
-            BrokerUnavailable: it is not received.
+            BrokerUnavailable: it is not received, or what was asked for twice is received as far as it was before.
         """
+        known = subject in self._subscriptions
         self._subscriptions.setdefault(subject, None)
         try:
             connection = await self._connected()
             if self._subscriptions.get(subject) is None:
                 self._subscriptions[subject] = await connection.subscribe(subject)
-            await connection.confirm()
+            await connection.confirm("subscription", (subject,))
         except BaseException:
-            await self.unsubscribe(subject)
+            if not known:
+                await self.unsubscribe(subject)
             raise
 
     async def unsubscribe(self, subject: str) -> None:
         """Receive a subject no more; a moment later a message may still come."""
         subscription = self._subscriptions.pop(subject, None)
-        if subscription is not None and self._connection is not None:
-            await self._connection.unsubscribe(subscription)
+        if subscription is not None:  # it knows its connection, which may be one that is only about to be used
+            await Connection.unsubscribe(subscription)

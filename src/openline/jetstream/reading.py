@@ -25,6 +25,7 @@ from openline.errors import BrokerUnavailable
 from openline.jetstream.connection import NOBODY, Reply
 from openline.jetstream.headers import (
     EXPECTED_LAST,
+    LARGEST_SEQUENCE,
     MARKER,
     MESSAGE_ID,
     PENDING,
@@ -41,7 +42,7 @@ from openline.jetstream.headers import (
     read_time,
 )
 from openline.jetstream.link import Asker
-from openline.jetstream.streams import WRONG_LAST, Gone, Stream, Streams, error_of
+from openline.jetstream.streams import NOTHING_SEEN, WRONG_LAST, Gone, Stream, Streams, error_of
 from openline.options import History
 from openline.publication import Position, Publication
 
@@ -51,8 +52,6 @@ _CHUNK: Final = 1_000
 _BESIDE: Final = 8
 #: The statuses that end a series: all there is, and nothing there.
 _END, _NOTHING = 204, 404
-#: NATS takes no larger number of a message.
-_LAST_SEQUENCE: Final = (1 << 63) - 1
 _ATTEMPTS: Final = 32
 #: How long to wait for a server that keeps a stream with others and has not got all of it yet.
 _LAG_SECONDS: Final = 0.02
@@ -117,12 +116,17 @@ class Reader:
             Gone: the stream is another by now.
         """
         subject, note = stream.subject(token), stream.note(token)
+        asked = False
         while True:
             replies = await self._get(stream, {"multi_last": [subject, note, stream.birth]})
             found = {reply.headers.get(SUBJECT, ""): reply for reply in replies}
             if stream.birth not in found:
                 raise Gone
-            if int(replies[-1].headers.get(UP_TO, 0)) >= max(stream.seen.sequence, stream.led):
+            reached = int(replies[-1].headers.get(UP_TO, 0))
+            if reached < stream.heard.sequence and not asked:
+                asked = True  # whether there is anything to wait for
+                await self._streams.reach_leader(stream)
+            if reached >= max(stream.seen.sequence, stream.led):
                 break
             await asyncio.sleep(_LAG_SECONDS)
         last = _stored(found[subject]) if subject in found else None
@@ -134,6 +138,19 @@ class Reader:
             return State(last, Note(), int(written.headers[SEQUENCE]) if written is not None else 0)
         return State(last, msgspec.json.decode(written.data, type=Note), int(written.headers[SEQUENCE]))
 
+    async def believe(self, stream: Stream) -> None:
+        """Look whether what was heard live is in a stream: only then it counts as seen."""
+        heard = stream.heard
+        if heard.sequence > stream.seen.sequence:
+            request = msgspec.json.encode({"seq": heard.sequence})
+            reply = (await self._link.ask(f"$JS.API.DIRECT.GET.{stream.name}", request))[0]
+            if not reply.status and reply.headers.get(SUBJECT) == heard.subject:
+                stream.saw(heard.sequence, heard.subject, reply.headers[TIME])
+            else:  # it was invented, or dropped, or the server that answered has not got it yet
+                await self._streams.reach_leader(stream)
+        if stream.heard is heard:
+            stream.heard = NOTHING_SEEN
+
     async def page(
         self, stream: Stream, token: str, history: History, since: Position | None, limit: int, *, reverse: bool
     ) -> Page:
@@ -142,7 +159,7 @@ class Reader:
         Raises:
             Gone: the stream is another by now.
         """
-        start = 1 if since is None or reverse else max(1, min(since.offset, _LAST_SEQUENCE))
+        start = 1 if since is None or reverse else max(1, min(since.offset, LARGEST_SEQUENCE))
         wanted = -1 if reverse else limit
         while True:
             state = await self.state(stream, token)

@@ -79,11 +79,14 @@ class Seen(NamedTuple):
     time: str  #: as the server writes it; "" if it was not told
 
 
+NOTHING_SEEN: Final = Seen(0, "", "")
+
+
 @final
 class Stream:
     """One life of a stream."""
 
-    __slots__ = ("epoch", "known", "led", "max_age", "name", "prefix", "seen", "tag")
+    __slots__ = ("epoch", "heard", "known", "led", "max_age", "name", "prefix", "seen", "tag")
 
     def __init__(self, prefix: str, tag: str, epoch: str, max_age: float) -> None:
         self.prefix = prefix
@@ -91,7 +94,10 @@ class Stream:
         self.name = f"{prefix}-{tag}"
         self.epoch = epoch
         self.max_age = max_age  #: seconds after which the server drops a message; 0: never
-        self.seen = Seen(0, "", "")
+        self.seen = NOTHING_SEEN
+        self.heard = (
+            NOTHING_SEEN  #: the newest that a live message was said to be: `Reader.believe` looks whether it is
+        )
         self.led = 0  #: the sequence the stream's leader was at when it was asked last
         self.known: dict[str, None] = {}
 
@@ -115,8 +121,13 @@ class Stream:
                 del self.known[next(iter(self.known))]
             self.known[token] = None
 
+    def hear(self, sequence: int, subject: str) -> None:
+        """Remember what a live message was said to be, by whoever may publish."""
+        if sequence > self.heard.sequence:
+            self.heard = Seen(sequence, subject, "")
+
     def saw(self, sequence: int, subject: str, stamp: str = "") -> None:
-        """Remember the newest message."""
+        """Remember the newest message; it is the stream itself that told of it."""
         if sequence > self.seen.sequence:
             self.seen = Seen(sequence, subject, stamp)
 
@@ -170,6 +181,11 @@ class Streams:
     def now(self) -> float:
         """The time on the server's clock, in unix seconds."""
         return time.monotonic() + self._ahead
+
+    @property
+    def known(self) -> tuple[Stream, ...]:
+        """All that are known."""
+        return tuple(self._streams.values())
 
     def named(self, tag: str, epoch: str) -> Stream | None:
         """Give a stream that is known in this life."""
@@ -301,6 +317,7 @@ class Streams:
             info = await self._call(asker, f"STREAM.INFO.{stream.name}", missing={})
             if info and info["config"].get("metadata", {}).get(_EPOCH) == stream.epoch:
                 if await self._is_whole(asker, stream, info):
+                    stream.led = 0  # by another server, perhaps
                     continue
                 await self._be_reborn(asker, info, info["state"]["last_seq"])
             self._streams.pop(tag, None)
@@ -358,9 +375,10 @@ class Streams:
 
         What was subscribed before this is known there after it: between two servers all goes one way, in order.
         """
-        await asyncio.gather(*(self._reach_leader(stream) for stream in self._streams.values()))
+        await asyncio.gather(*(self.reach_leader(stream) for stream in self._streams.values()))
 
-    async def _reach_leader(self, stream: Stream) -> None:
+    async def reach_leader(self, stream: Stream) -> None:
+        """Have the leader of a stream say how far it is."""
         info = await self._call(self._link, f"STREAM.INFO.{stream.name}", missing={})
         if info:
             stream.led = info["state"]["last_seq"]

@@ -15,10 +15,12 @@ Invariants of this file:
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
-from typing import Final, NamedTuple, final
+from typing import Any, Final, NamedTuple, final
 
 from openline.errors import BrokerUnavailable, DeclarationError
 from openline.jetstream.address import NatsAddress
@@ -35,7 +37,7 @@ _log: Final = logging.getLogger("openline")
 _LOOKS: Final = 2.75
 #: How long `stop` tries to remove the sessions of its node.
 _STOP_SECONDS: Final = 0.7
-#: Sessions entered again at the same time.
+#: Sessions entered again, or taken out late, at the same time; between two such batches the lease is renewed.
 _AT_ONCE: Final = 256
 
 
@@ -89,6 +91,7 @@ class NatsPresence:
         self._lease = 0
         self._own: dict[tuple[str, str], Session] = {}
         self._unremoved: set[tuple[str, str]] = set()
+        self._is_behind = False  # and it is in the log that it is
         self._watched: dict[str, tuple[Lease, float]] = {}
         self._looked = 0.0
         self._claims: dict[str, _Claim] = {}
@@ -193,7 +196,9 @@ class NatsPresence:
             async with self._link.within():
                 await self._take_out(key)
         except BrokerUnavailable:
-            _log.info("a session could not be taken out of presence; it is tried again")
+            if not self._is_behind:
+                self._is_behind = True
+                _log.info("sessions cannot be taken out of presence as of now; it is tried again")
 
     async def _take_out(self, key: tuple[str, str]) -> None:
         again = self._again
@@ -256,7 +261,24 @@ class NatsPresence:
             self._due.clear()
 
     async def _renew(self) -> bool:
-        """Renew the lease, and enter everyone again if that is needed; tell whether this node is among the others."""
+        """Renew the lease and do what is left to do; tell whether this node is among the others."""
+        if not await self._renew_lease() or not await self._enter_everyone():
+            return False
+        while self._unremoved:
+            some = tuple(itertools.islice(self._unremoved, _AT_ONCE))
+            async with self._link.within():
+                await _all_of(self._take_out_late(key) for key in some)
+            if not await self._renew_lease():
+                return False
+        self._is_behind = False
+        return True
+
+    async def _take_out_late(self, key: tuple[str, str]) -> None:
+        if key in self._unremoved:  # who came back meanwhile is not in it any more
+            await self._take_out(key)
+
+    async def _renew_lease(self) -> bool:
+        """Renew the lease, or move; False if this node is taken for dead and is to wait until that is told."""
         home = self._home
         async with self._link.within():
             try:
@@ -272,10 +294,6 @@ class NatsPresence:
                 self._lease = written
             else:
                 await self._move(home, told=found is not None)
-        await self._enter_everyone()
-        while self._unremoved:  # not a copy of it: whoever came back meanwhile is not in it any more
-            async with self._link.within():
-                await self._take_out(next(iter(self._unremoved)))
         return True
 
     async def _move(self, old: str, *, told: bool) -> None:
@@ -296,23 +314,27 @@ class NatsPresence:
                 await self._roster.open()
                 self._lease = await self._roster.say(self._home, "alive", 0)
 
-    async def _enter_everyone(self) -> None:
-        """Enter those who were in an old home in the new one."""
+    async def _enter_everyone(self) -> bool:
+        """Enter those who were in an old home in the new one; tell whether this node is still among the others."""
         again = self._again
         if again is None:
-            return
+            return True
         for first in range(0, len(again.sessions), _AT_ONCE):
             async with self._link.within():
-                await asyncio.gather(*map(self._enter_again, again.sessions[first : first + _AT_ONCE]))
+                await _all_of(map(self._enter_again, again.sessions[first : first + _AT_ONCE]))
+            if not await self._renew_lease():
+                return False
         async with self._link.within():
             for home in again.homes:  # after that: nobody is missing meanwhile
                 await self._roster.empty(home)
         if again is not self._again:
-            return
+            self._look_now()  # it moved on: they are entered there
+            return True
         self._again = None
         for session in again.sessions if again.told else ():
             if session.announced and self._own.get((session.channel, session.info.client)) is session:
                 self._announce(session.channel, Arrival(session.info, joined=True))
+        return True
 
     async def _enter_again(self, session: Session) -> None:
         key = (session.channel, session.info.client)
@@ -362,6 +384,13 @@ class NatsPresence:
             for session in claim.sessions:
                 if session.announced:
                     self._announce(session.channel, Arrival(session.info, joined=False))
+
+
+async def _all_of(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all, and raise what one of them raised."""
+    for outcome in await asyncio.gather(*calls, return_exceptions=True):
+        if outcome is not None:
+            raise outcome
 
 
 def _tell_nobody(channel: str, arrival: Arrival) -> None:

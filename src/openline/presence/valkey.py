@@ -39,9 +39,11 @@ from openline.valkey.tasks import Tasks
 _log: Final = logging.getLogger("openline")
 
 #: Renewals of a lease in the time for which it is good.
-BEATS: Final = 4
+BEATS: Final = 3
 #: How many channels are brought into line at the same time.
 CHANNELS_AT_ONCE: Final = 64
+#: For how long a channel without sessions of this node is still looked at after a failover, which may have undone that.
+LEFT_SECONDS: Final = 60.0
 #: How long a stop may take to clear up.
 STOP_SECONDS: Final = 1.0
 
@@ -64,7 +66,7 @@ class ValkeyPresence:
 
     Args:
         address: where; the same for every node.
-        lease_seconds: how long a node that says nothing is taken for alive; it is gone a quarter of that later at most.
+        lease_seconds: how long a node that says nothing is taken for alive; it is gone a third of that later at most.
             The same for every node.
     """
 
@@ -75,12 +77,14 @@ class ValkeyPresence:
         "_announce",
         "_beat_seconds",
         "_beaten_at",
+        "_beating",
         "_client",
         "_connections",
         "_here",
         "_lease",
         "_lease_seconds",
         "_leases",
+        "_left",
         "_life",
         "_node",
         "_prefix",
@@ -108,6 +112,8 @@ class ValkeyPresence:
         self._life = b""
         self._here: dict[str, dict[str, _Entry]] = {}
         self._unsure: set[str] = set()
+        self._left: dict[str, float] = {}  #: when the last session left a channel; soonest first
+        self._beating = asyncio.Lock()
         self._beaten_at = self._unbroken_since = 0.0
 
     # --- life -----------------------------------------------------------------------------------------------------
@@ -130,6 +136,8 @@ class ValkeyPresence:
         self._problem = ""
         self._here.clear()
         self._unsure.clear()
+        self._left.clear()
+        self._beating = asyncio.Lock()
         self._beaten_at = self._unbroken_since = asyncio.get_running_loop().time()
         self._running = True
         try:
@@ -168,7 +176,9 @@ class ValkeyPresence:
             BrokerUnavailable: it is not known whether it is in.
         """
         self._check_running()
+        await self._be_alive()
         entry = _Entry(info, announced)
+        self._left.pop(channel, None)
         here = self._here.get(channel)
         if here:  # an empty one is on its way out: the channel is noted again
             here[info.client] = entry
@@ -188,7 +198,7 @@ class ValkeyPresence:
         await self._change(channel, ((client.encode(), b"", user.encode()),))
         if here is not None and not here and self._here.get(channel) is here:
             del self._here[channel]
-            await self._call(b"SREM", self._visited(self._lease), channel.encode())
+            self._left[channel] = asyncio.get_running_loop().time()
 
     async def members(self, channel: str) -> dict[str, ClientInfo]:
         """Give everyone in a channel by session id.
@@ -287,6 +297,7 @@ class ValkeyPresence:
 
     async def _begin_lease(self) -> None:
         self._leases += 1
+        self._left.clear()
         self._lease = f"{self._node}.{self._leases}"
         self._life, _, _ = await self._renew(begin=True)
 
@@ -314,7 +325,8 @@ class ValkeyPresence:
         while True:
             await asyncio.sleep(self._beat_seconds)
             try:
-                await self._beat()
+                async with self._beating:
+                    await self._beat()
                 self._problem = ""
             except BrokerUnavailable as error:
                 if not self._problem:
@@ -323,6 +335,14 @@ class ValkeyPresence:
             except Exception as error:  # noqa: BLE001  # a beat that is left out would take this node for dead
                 self._problem = repr(error)
                 _log.exception("presence cannot be renewed")
+
+    async def _be_alive(self) -> None:
+        """Renew the lease first, where it may have run out: what is entered under a dead one is nobody's."""
+        loop = asyncio.get_running_loop()
+        while loop.time() - self._beaten_at > self._lease_seconds:
+            async with self._beating:
+                if loop.time() - self._beaten_at > self._lease_seconds:
+                    await self._beat()
 
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
@@ -335,10 +355,13 @@ class ValkeyPresence:
         if life != self._life:
             _log.warning("presence was lost by the server: this node enters its sessions again")
             await self._begin_lease()
+            self._unsure.update(self._here)
             await self._each(self._bring_into_line, tuple(self._here))
         elif not mine:
             _log.warning("this node was taken for dead: it enters its sessions again")
+            taken = [*taken, self._lease.encode()]  # what was entered under it since it was buried
             await self._begin_lease()
+            self._unsure.update(self._here)
             await self._each(self._return_to, tuple(self._here))
         elif connections != self._connections:
             # Whoever is at the other end now may lack the newest that was said before.
@@ -347,8 +370,18 @@ class ValkeyPresence:
         elif self._unsure:
             await self._each(self._bring_into_line, tuple(self._unsure))
         self._connections = connections
+        await self._forget_left(now)
         for lease in taken:
             await self._bury(lease.decode())
+
+    async def _forget_left(self, now: float) -> None:
+        """Note no more the channels that nobody of this node has been in for long."""
+        gone = []
+        while self._left and now - (left := next(iter(self._left.items())))[1] > LEFT_SECONDS:
+            del self._left[left[0]]
+            gone.append(left[0].encode())
+        if gone:
+            await self._call(b"SREM", self._visited(self._lease), *gone)
 
     async def _return_to(self, channel: str) -> None:
         """Enter the sessions of a channel again, and announce those that others were told had left."""

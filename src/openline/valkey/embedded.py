@@ -214,7 +214,18 @@ class _Use:
         return True
 
     def _join(self) -> None:
-        """Become one of the users; start the keeper if there is none."""
+        """Become one of the users; start the keeper if there is none.
+
+        Raises:
+            BrokerUnavailable: it cannot be had; or this process cannot even ask, as with too many open files.
+            UsageError: the folder cannot be had, or is not this user's own.
+        """
+        try:
+            self._join_keeper()
+        except (OSError, subprocess.SubprocessError) as error:
+            raise self._trouble(str(error)) from error
+
+    def _join_keeper(self) -> None:
         _make_private(self._folder)
         deadline = time.monotonic() + _START_SECONDS
         while not self._stopping.is_set():
@@ -366,9 +377,14 @@ def _make_private(folder: Path) -> None:
     """Make a folder that nobody else may enter.
 
     Raises:
-        UsageError: it cannot be made, or belongs to somebody else, or others may enter it.
+        UsageError: it cannot be made, or belongs to somebody else, or others may enter it, or it is a symbolic link.
     """
     try:
+        if folder.is_symlink():  # whoever may change the link would choose where the data is
+            raise UsageError(
+                f"{folder}, the folder of the embedded Valkey server, is a symbolic link: name the folder that it "
+                f"leads to, valkey+embedded://{quote(os.path.realpath(folder))}"
+            )
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         is_private = keeper.is_private(folder)
     except OSError as error:

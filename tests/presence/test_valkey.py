@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from openline.errors import BrokerUnavailable
+from openline.presence import valkey
 from openline.presence.valkey import ValkeyPresence
 from openline.publication import Arrival, ClientInfo
 from openline.valkey.address import ValkeyAddress
@@ -195,6 +196,38 @@ async def test_a_node_that_stood_still_beyond_its_lease_leaves_nothing() -> None
             await seen(second, ANNA)
             assert await second.members("late") == {BEN.client: BEN}
         assert server.call("KEYS", "*") == [b"openline:life:{nodes}"]
+
+
+async def test_who_may_have_lost_its_lease_renews_it_before_it_enters_anybody() -> None:
+    """So nobody is entered under a lease that is buried already, which no one would look at again."""
+    with ValkeyServer() as server:
+        async with at_work(server.url, "a", "b") as ((first, second), told):
+            await first.add("room", ANNA, announced=True)
+            await first._tasks.stop()  # no more beats
+            await until(lambda: server.call("ZCARD", "openline:leases:{nodes}") == 1)
+            await first.add("late", BEN, announced=True)
+            await die(first)
+            await until(lambda: ("late", Arrival(BEN, joined=False)) in told)
+            assert await second.members("late") == {}
+            assert await second.members("room") == {}
+
+
+async def test_a_room_that_was_left_is_looked_at_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failover may undo that it was left; after that while it is forgotten."""
+    with ValkeyServer() as server:
+        async with at_work(server.url, "a") as ((node,), _):
+            await node.add("room", ANNA)
+            known = server.call("HGETALL", "openline:members:{room}")
+            await node.remove("room", ANNA.client)
+            # What the server has then; and the connection is another.
+            for client, value in dict(known).items():
+                server.call("HSET", "openline:members:{room}", client, value)
+                server.call("HSET", "openline:users:{room}", "anna", "1")
+            server.call("CLIENT", "KILL", "TYPE", "normal")
+            await seen(node)
+            assert (await node.stats("room")).users == 0
+            monkeypatch.setattr(valkey, "LEFT_SECONDS", 0)
+            await until(lambda: not server.call("EXISTS", "openline:visited:{a.1}"))
 
 
 @pytest.mark.parametrize("channel", ["}", "}x", "_", "_}", "a}b", "{", "{}"])

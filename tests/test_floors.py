@@ -37,6 +37,7 @@ HOUSE: Final = """
     1  protocol.pushes
     1  framing
     1  origins
+    1  urls
 
     2  brokers.base
     2  brokers.memory

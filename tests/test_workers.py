@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import logging
 import os
@@ -116,9 +115,6 @@ FASTAPI: Final = ("-m", "fastapi", "run", "main.py", "--port", "0")
 GUNICORN: Final = ("-m", "gunicorn", "main:app", "-b", "127.0.0.1:0", "-k", "uvicorn_worker.UvicornWorker")
 GRANIAN: Final = ("-m", "granian", "main:app", "--interface", "asgi", "--port", "0")
 
-#: What has to be installed for a server that not every environment has.
-NEEDED: Final = {FASTAPI: "fastapi_cli", GUNICORN: "uvicorn_worker", GRANIAN: "granian"}
-
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -137,9 +133,6 @@ def server(
     folder: Path, command: Sequence[str], variables: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a server with its workers; whatever is left of them at the end is killed."""
-    for known, module in NEEDED.items():
-        if command[: len(known)] == known and importlib.util.find_spec(module) is None:
-            pytest.skip(f"{module} is not installed")
     process = subprocess.Popen(
         [sys.executable, *command],
         cwd=folder,

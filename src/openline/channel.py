@@ -9,6 +9,7 @@ import msgspec
 
 from openline.errors import DeclarationError, NotAvailable
 from openline.handlers import Handler
+from openline.names import Pattern
 from openline.node import Node
 from openline.payload import Payload
 from openline.presence.base import PresenceStats
@@ -19,9 +20,20 @@ Message = TypeVar("Message")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 #: Words of the methods below, which a placeholder can therefore not be called.
-RESERVED: Final = frozenset(
+_RESERVED: Final = frozenset(
     ("message", "tags", "idempotency_key", "version", "version_epoch", "since", "limit", "reverse")
 )
+
+
+def check_parts(pattern: Pattern) -> None:
+    """Say whether the parts of a pattern can be told apart from the options of publishing.
+
+    Raises:
+        DeclarationError: one cannot.
+    """
+    clash = _RESERVED.intersection(pattern.parts)
+    if clash:
+        raise DeclarationError(f"channel {pattern.text!r}: a placeholder cannot be called {min(clash)!r}")
 
 
 class Kept(msgspec.Struct, Generic[Message], frozen=True):
@@ -48,9 +60,7 @@ class Channel(Generic[Message]):
     __slots__ = ("_node", "_rules")
 
     def __init__(self, node: Node, rules: ChannelRules) -> None:
-        clash = RESERVED.intersection(rules.pattern.parts)
-        if clash:
-            raise DeclarationError(f"channel {rules.pattern.text!r}: a placeholder cannot be called {min(clash)!r}")
+        check_parts(rules.pattern)
         self._node = node
         self._rules = rules
 

@@ -18,14 +18,10 @@ from openline.errors import DeclarationError, MissingExtra
 from openline.presence.base import Presence
 from openline.presence.memory import MemoryPresence
 
-#: What may stand before ``://``, by the engine it means; each of the second also with ``redis`` for ``valkey``.
-_VALKEY: Final = frozenset(
-    spelling.replace("valkey", name)
-    for name in ("valkey", "redis")
-    for spelling in ("valkey", "valkeys", "valkey+cluster", "valkeys+cluster", "valkey+sentinel", "valkeys+sentinel")
-) | {"rediss", "rediss+cluster", "rediss+sentinel", "valkey+unix", "redis+unix"}
-_EMBEDDED: Final = frozenset({"valkey+embedded"})
-_NATS: Final = frozenset({"nats", "tls", "nats+tls"})
+#: What may stand before ``://``, by the engine it means. Which of these can be, its address says.
+_EMBEDDED: Final = "valkey+embedded"
+_VALKEY: Final = re.compile(r"(valkey|redis)s?(\+(cluster|sentinel|unix))?")
+_NATS: Final = re.compile(r"nats|tls|nats\+tls")
 
 
 class Engine(NamedTuple):
@@ -52,11 +48,11 @@ def engine(url: str, *, idempotency_seconds: float = 300, now: Callable[[], floa
     if separator and url == "memory://":
         broker = MemoryBroker(now=now, idempotency_seconds=idempotency_seconds)
         return Engine(broker, MemoryPresence(), nullcontext)
-    if separator and scheme in _EMBEDDED:
+    if separator and scheme == _EMBEDDED:
         return _embedded(url, idempotency_seconds)
-    if separator and scheme in _VALKEY:
+    if separator and _VALKEY.fullmatch(scheme):
         return _valkey(url, idempotency_seconds)
-    if separator and scheme in _NATS:
+    if separator and _NATS.fullmatch(scheme):
         return _nats(url, idempotency_seconds)
     raise DeclarationError(
         f"broker {_shown(url)} is none that is known: it is memory://, valkey://host:6379, nats://host:4222, "

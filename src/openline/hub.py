@@ -15,9 +15,9 @@ from openline.cluster import NodeInfo
 from openline.commands import Commands
 from openline.counters import Counters
 from openline.engines import engine
-from openline.errors import DeclarationError, UnknownChannel, UsageError
+from openline.errors import DeclarationError, UsageError
 from openline.handlers import Handler
-from openline.names import Pattern, is_name
+from openline.names import Pattern
 from openline.node import Node
 from openline.options import ChannelOptions, Heartbeat, History, Limits, Recovery, Slow
 from openline.orders import Orders, Survey
@@ -286,9 +286,7 @@ class Hub:
         Raises:
             UnknownChannel: no declared pattern matches.
         """
-        rules = self._reception.rules(channel) if is_name(channel) else None
-        if rules is None:
-            raise UnknownChannel(f"no declared channel matches {channel!r}")
+        rules = self._reception.declared(channel)
         return await self._node.publish(
             channel,
             rules.payload.encode(data),

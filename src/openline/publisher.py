@@ -24,10 +24,10 @@ from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, final, overload
 
-from openline.channel import RESERVED, checked_tags
+from openline.channel import check_parts, checked_tags
 from openline.engines import Engine, engine
-from openline.errors import BrokerUnavailable, DeclarationError, PayloadTooBig, UnknownChannel, UsageError
-from openline.names import Pattern, is_name
+from openline.errors import BrokerUnavailable, DeclarationError, PayloadTooBig, UsageError
+from openline.names import Pattern
 from openline.options import ChannelOptions, History, Limits
 from openline.payload import Payload
 from openline.publication import Position
@@ -108,9 +108,7 @@ class Publisher:
             auth=None,
             now=time.time,
         )
-        clash = RESERVED.intersection(rules.pattern.parts)
-        if clash:
-            raise DeclarationError(f"channel {pattern!r}: a placeholder cannot be called {min(clash)!r}")
+        check_parts(rules.pattern)
         self._reception.declare(rules)
         return PublisherChannel(self, rules)
 
@@ -135,7 +133,7 @@ class Publisher:
             PayloadTooBig: nothing was sent.
             BrokerUnavailable: it may or may not be out; retry with the same key.
         """
-        rules = self._rules(channel)
+        rules = self._reception.declared(channel)
         options = _checked(tags, idempotency_key, version, version_epoch)
         return self._send(channel, rules, rules.payload.encode(data), options)
 
@@ -159,16 +157,9 @@ class Publisher:
             PayloadTooBig: nothing was sent.
             BrokerUnavailable: it may or may not be out; retry with the same key.
         """
-        rules = self._rules(channel)
+        rules = self._reception.declared(channel)
         options = _checked(tags, idempotency_key, version, version_epoch)
         return await self._send_async(channel, rules, rules.payload.encode(data), options)
-
-    def _rules(self, channel: str) -> ChannelRules:
-        rules = self._reception.rules(channel) if is_name(channel) else None
-        # Only `channel` declares, and what it declares are these.
-        if not isinstance(rules, ChannelRules):
-            raise UnknownChannel(f"no declared channel matches {channel!r}")
-        return rules
 
     def _send(self, channel: str, rules: ChannelRules, data: bytes, options: dict[str, Any]) -> Position:
         """Publish what is encoded, and wait."""

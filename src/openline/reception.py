@@ -16,9 +16,11 @@ from openline.errors import (
     NotAvailable,
     Refusal,
     TokenExpired,
+    UnknownChannel,
     UsageError,
 )
 from openline.handlers import Handler
+from openline.names import is_name
 from openline.payload import Payload
 from openline.protocol.messages import (
     ConnectRequest,
@@ -99,6 +101,17 @@ class Reception:
                 self._found.clear()
             self._found[channel] = found
         return found
+
+    def declared(self, channel: str) -> ChannelRules:
+        """Give what was declared for a channel that the app names.
+
+        Raises:
+            UnknownChannel: no declared pattern matches.
+        """
+        rules = self.rules(channel) if is_name(channel) else None
+        if rules is None:
+            raise UnknownChannel(f"no declared channel matches {channel!r}")
+        return rules
 
     def declare_procedure(self, method: str, procedure: Handler) -> None:
         """Take up a remote procedure; what it returns is written as its return annotation says."""

@@ -67,7 +67,6 @@ async def test_tls_is_what_the_scheme_says(tmp_path: Path) -> None:
 
 async def test_a_credentials_file_that_is_missing_is_named(nats: NatsServer, tmp_path: Path) -> None:
     """Where it was to be is said when it is looked for, and nothing is left behind."""
-    pytest.importorskip("nkeys")
     missing = tmp_path / "missing.creds"
     tasks = asyncio.all_tasks()
     with pytest.raises(BrokerUnavailable, match=r"credentials file .*missing\.creds"):

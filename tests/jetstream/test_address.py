@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from openline.errors import DeclarationError
-from openline.jetstream.address import Endpoint, NatsAddress
+from openline.jetstream.address import NatsAddress
+from openline.urls import Endpoint
 
 
 def test_a_host_is_enough() -> None:

@@ -7,7 +7,8 @@ import pickle
 import pytest
 
 from openline.errors import DeclarationError
-from openline.valkey.address import Endpoint, ValkeyAddress
+from openline.urls import Endpoint
+from openline.valkey.address import ValkeyAddress
 
 SECRET = "s3cret"
 

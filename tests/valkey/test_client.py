@@ -12,7 +12,8 @@ import pytest
 import redis
 
 from openline.errors import BrokerUnavailable
-from openline.valkey.address import Endpoint, ValkeyAddress
+from openline.urls import Endpoint
+from openline.valkey.address import ValkeyAddress
 from openline.valkey.client import Valkey
 from openline.valkey.script import Script
 from tests.cut import cutter

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from openline.errors import BrokerUnavailable
-from openline.valkey.address import Endpoint, ValkeyAddress
+from openline.urls import Endpoint
+from openline.valkey.address import ValkeyAddress
 from openline.valkey.fleet import Fleet
 from tests.engines.valkey import ValkeyCluster, ValkeyServer
 

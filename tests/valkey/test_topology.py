@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from openline.valkey.address import Endpoint, ValkeyAddress
+from openline.urls import Endpoint
+from openline.valkey.address import ValkeyAddress
 from openline.valkey.slots import SLOTS, slot_of
 from openline.valkey.topology import UNKNOWN, Topology, look_up, moved_to
 from openline.valkey.trouble import AccessDenied, Unsent

@@ -6,13 +6,13 @@ shows a password or a token: not the value, not an error, not the text of a URL 
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple, final
-from urllib.parse import parse_qsl, unquote
+from typing import Final, Literal, final
+from urllib.parse import unquote
 
 from openline.errors import DeclarationError
+from openline.urls import Endpoint, Options, wrong
 
 #: Where JetStream keeps what the hub gives it.
 Storage = Literal["file", "memory"]
@@ -22,16 +22,6 @@ _SCHEMES: Final = {"nats": False, "tls": True, "nats+tls": True}
 _OPTIONS: Final = frozenset({"timeout", "prefix", "replicas", "storage", "creds", "ca", "cert", "key"})
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _HOST: Final = re.compile(r"\[(?P<six>[0-9A-Fa-f:.]+)\](?P<rest>.*)|(?P<host>[^:\[\]]*)(?P<other>.*)")
-
-
-class Endpoint(NamedTuple):
-    """One server."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @final
@@ -74,10 +64,10 @@ class NatsAddress:
         authority, _, path = place.partition("/")
         if path or "@" in query:
             raise _wrong("something follows its hosts; in a user, password or token /, ? and @ are %2F, %3F and %40")
-        options = _options(query)
+        options = Options("NATS", query, _OPTIONS)
         credentials, _, hosts = authority.rpartition("@")
         user, colon, password = credentials.partition(":")
-        if options.get("creds") and credentials:
+        if options.text("creds") and credentials:
             raise _wrong("it has both a user or token and creds")
         tls = _SCHEMES[scheme]
         return cls(
@@ -85,13 +75,13 @@ class NatsAddress:
             user=unquote(user) if colon else "",
             password=unquote(password),
             token="" if colon else unquote(user),
-            credentials=options.get("creds", ""),
-            timeout=_seconds(options.get("timeout", "5")),
-            prefix=_prefix(options.get("prefix", "openline")),
-            replicas=_replicas(options.get("replicas", "1")),
-            storage=_storage(options.get("storage", "file")),
+            credentials=options.text("creds"),
+            timeout=options.seconds("timeout", 5),
+            prefix=options.name("prefix", "openline", _PREFIX, "letters, digits, _ and -, 32 at most"),
+            replicas=_replicas(options.text("replicas", "1")),
+            storage=_storage(options.text("storage", "file")),
             tls=tls,
-            **_files(options, tls=tls),
+            **options.files("tls://", tls=tls),
         )
 
     def __str__(self) -> str:
@@ -100,19 +90,7 @@ class NatsAddress:
 
 
 def _wrong(problem: str) -> DeclarationError:
-    return DeclarationError(f"the URL of the NATS server cannot be: {problem}")
-
-
-def _options(query: str) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in _OPTIONS:
-            # Not shown: what stands here by mistake may be a part of a password.
-            raise _wrong(f"it has an option that is not known; known are {', '.join(sorted(_OPTIONS))}")
-        if name in options:
-            raise _wrong(f"{name} is there twice")
-        options[name] = value
-    return options
+    return wrong("NATS", problem)
 
 
 def _endpoint(text: str) -> Endpoint:
@@ -127,22 +105,6 @@ def _endpoint(text: str) -> Endpoint:
     return Endpoint(host, int(number) if number else _PORT)
 
 
-def _seconds(value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not 0.01 <= seconds <= 3600:
-        raise _wrong(f"timeout is {value!r}, which is not a number of seconds from 0.01 to 3600")
-    return seconds
-
-
-def _prefix(value: str) -> str:
-    if _PREFIX.fullmatch(value) is None:
-        raise _wrong(f"prefix is {value!r}: it is made of letters, digits, _ and -, 32 at most")
-    return value
-
-
 def _replicas(value: str) -> int:
     if value not in ("1", "2", "3", "4", "5"):
         raise _wrong(f"replicas is {value!r}, which is not a whole number from 1 to 5")
@@ -155,12 +117,3 @@ def _storage(value: str) -> Storage:
     if value == "memory":
         return "memory"
     raise _wrong(f"storage is {value!r}: it is file or memory")
-
-
-def _files(options: dict[str, str], *, tls: bool) -> dict[str, str]:
-    files = {name: options.get(name, "") for name in ("ca", "cert", "key")}
-    if any(files.values()) and not tls:
-        raise _wrong("ca, cert and key are for TLS: tls://")
-    if files["key"] and not files["cert"]:
-        raise _wrong("key is there, but no cert")
-    return files

@@ -32,8 +32,9 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error, MaxPayloadError
 
 from openline.errors import BrokerUnavailable, MissingExtra, PayloadTooBig
-from openline.jetstream.address import Endpoint, NatsAddress
+from openline.jetstream.address import NatsAddress
 from openline.jetstream.headers import bytes_of
+from openline.urls import Endpoint
 
 _log: Final = logging.getLogger("openline")
 

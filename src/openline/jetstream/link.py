@@ -20,9 +20,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 from openline.errors import BrokerUnavailable
-from openline.jetstream.address import Endpoint, NatsAddress
+from openline.jetstream.address import NatsAddress
 from openline.jetstream.connection import NOBODY, Connection, Receive, Reply
 from openline.jetstream.task import WatchedTask
+from openline.urls import Endpoint
 
 if TYPE_CHECKING:
     from nats.aio.subscription import Subscription

@@ -23,7 +23,7 @@ import asyncio
 import dataclasses
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple, final
 
 import msgspec
@@ -273,7 +273,7 @@ class ValkeyPresence:
             self._unsure.add(channel)
             raise
 
-    async def _each(self, do: Any, channels: Iterable[str]) -> None:
+    async def _each(self, do: Callable[[str], Awaitable[object]], channels: Iterable[str]) -> None:
         """Do something for every channel, some at a time."""
         left = list(channels)
         while left:

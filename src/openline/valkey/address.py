@@ -6,13 +6,13 @@ shows a password: not the value, not an error, not the text of a URL that could 
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple, final
-from urllib.parse import parse_qsl, unquote
+from typing import Final, Literal, final
+from urllib.parse import unquote
 
 from openline.errors import DeclarationError
+from openline.urls import Endpoint, Options, wrong
 
 #: How the servers stand together: one (its replicas need no word here), a cluster, or a master under sentinels.
 Kind = Literal["single", "cluster", "sentinel"]
@@ -24,18 +24,6 @@ _OPTIONS: Final = frozenset(
 )
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _SCHEME: Final = re.compile(r"(?P<name>valkey|redis)(?P<tls>s?)(?:\+(?P<form>cluster|sentinel|unix))?")
-
-
-class Endpoint(NamedTuple):
-    """One server."""
-
-    host: str  #: name or number; the path of the socket where `port` is 0
-    port: int
-
-    def __str__(self) -> str:
-        if not self.port:
-            return self.host
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @final
@@ -84,7 +72,7 @@ class ValkeyAddress:
         authority, slash, path = place.partition("/")
         if "@" in path or "@" in query:
             raise _wrong("it holds an @ after its hosts; in a user or password @, / and ? are written %40, %2F and %3F")
-        options = _options(query)
+        options = Options("Valkey", query, _OPTIONS)
         form = found["form"] or "single"
         credentials, _, hosts = authority.rpartition("@")
         user, _, password = credentials.partition(":")
@@ -102,14 +90,14 @@ class ValkeyAddress:
             master=_master(path) if kind == "sentinel" else "",
             user=unquote(user),
             password=unquote(password),
-            sentinel_user=options.get("sentinel_user", ""),
-            sentinel_password=options.get("sentinel_password", ""),
-            database=_database(form, path if slash else "", options.get("db", "")),
-            timeout=_seconds(options.get("timeout", "5")),
-            replicas=_count("replicas", options.get("replicas", "0")),
-            prefix=_prefix(options.get("prefix", "openline")),
+            sentinel_user=options.text("sentinel_user"),
+            sentinel_password=options.text("sentinel_password"),
+            database=_database(form, path if slash else "", options.text("db")),
+            timeout=options.seconds("timeout", 5),
+            replicas=_count("replicas", options.text("replicas", "0")),
+            prefix=options.name("prefix", "openline", _PREFIX, "letters, digits and _.:-, 64 at most"),
             tls=bool(found["tls"]),
-            **_files(options, tls=bool(found["tls"])),
+            **options.files("valkeys://", tls=bool(found["tls"])),
         )
 
     def __str__(self) -> str:
@@ -122,19 +110,7 @@ class ValkeyAddress:
 
 
 def _wrong(problem: str) -> DeclarationError:
-    return DeclarationError(f"the URL of the Valkey server cannot be: {problem}")
-
-
-def _options(query: str) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in _OPTIONS:
-            # Not shown: what stands here by mistake may be a part of a password.
-            raise _wrong(f"it has an option that is not known; known are {', '.join(sorted(_OPTIONS))}")
-        if name in options:
-            raise _wrong(f"{name} is there twice")
-        options[name] = value
-    return options
+    return wrong("Valkey", problem)
 
 
 def _endpoints(hosts: str, default_port: int, *, several: bool) -> tuple[Endpoint, ...]:
@@ -180,28 +156,3 @@ def _count(name: str, value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 6):
         raise _wrong(f"{name} is {value!r}, which is not a whole number")
     return int(value)
-
-
-def _seconds(value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = math.nan
-    if not 0.01 <= seconds <= 3600:
-        raise _wrong(f"timeout is {value!r}, which is not a number of seconds from 0.01 to 3600")
-    return seconds
-
-
-def _prefix(value: str) -> str:
-    if _PREFIX.fullmatch(value) is None:
-        raise _wrong(f"prefix is {value!r}: it is made of letters, digits and _.:-, 64 at most")
-    return value
-
-
-def _files(options: dict[str, str], *, tls: bool) -> dict[str, str]:
-    files = {name: options.get(name, "") for name in ("ca", "cert", "key")}
-    if any(files.values()) and not tls:
-        raise _wrong("ca, cert and key are for TLS: valkeys://")
-    if files["key"] and not files["cert"]:
-        raise _wrong("key is there, but no cert")
-    return files

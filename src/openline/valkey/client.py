@@ -15,7 +15,8 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, Final, final
 
 from openline.errors import BrokerUnavailable
-from openline.valkey.address import Endpoint, ValkeyAddress
+from openline.urls import Endpoint
+from openline.valkey.address import ValkeyAddress
 from openline.valkey.fleet import Fleet
 from openline.valkey.line import Line
 from openline.valkey.pauses import Pauses

@@ -7,7 +7,8 @@ import ssl
 from typing import Any, Final
 
 from openline.errors import DeclarationError
-from openline.valkey.address import Endpoint, ValkeyAddress
+from openline.urls import Endpoint
+from openline.valkey.address import ValkeyAddress
 from openline.valkey.line import Line, Push
 from openline.valkey.trouble import AccessDenied, Refused, Trouble, Unsent
 from openline.valkey.words import pack

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol, final
 
-from openline.valkey.address import Endpoint
+from openline.urls import Endpoint
 from openline.valkey.dialing import dial
 from openline.valkey.fleet import Fleet
 from openline.valkey.line import Line

@@ -19,7 +19,8 @@ from contextlib import suppress
 from typing import Final, final
 
 from openline.errors import BrokerUnavailable
-from openline.valkey.address import Endpoint, ValkeyAddress
+from openline.urls import Endpoint
+from openline.valkey.address import ValkeyAddress
 from openline.valkey.dialing import encryption_of, silence_of
 from openline.valkey.line import Line
 from openline.valkey.master import Master

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, final
 
 from openline.errors import BrokerUnavailable
-from openline.valkey.address import Endpoint
+from openline.urls import Endpoint
 from openline.valkey.ear import Ear, Interest
 from openline.valkey.fleet import Fleet
 from openline.valkey.trouble import Refused

@@ -8,7 +8,8 @@ import ssl
 from collections.abc import Callable
 from typing import Final, final
 
-from openline.valkey.address import Endpoint, ValkeyAddress
+from openline.urls import Endpoint
+from openline.valkey.address import ValkeyAddress
 from openline.valkey.dialing import dial
 from openline.valkey.line import Line
 from openline.valkey.pauses import Pauses

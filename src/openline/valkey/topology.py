@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, final
 
-from openline.valkey.address import Endpoint, ValkeyAddress
+from openline.urls import Endpoint
+from openline.valkey.address import ValkeyAddress
 from openline.valkey.dialing import dial
 from openline.valkey.slots import SLOTS, slot_of
 from openline.valkey.trouble import AccessDenied, Refused, Trouble, Unsent

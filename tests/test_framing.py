@@ -12,16 +12,26 @@ from websockets.protocol import CLIENT, OPEN, Protocol
 from openline import codes
 from openline.framing import (
     COMPRESSED_FROM_BYTES,
+    EVENTS,
     MESSAGES,
+    RECORDS,
+    SEPARATE,
     WEBSOCKET,
     WINDOW_BITS,
     DeflatedFrames,
     Encoding,
     close_frame,
     deflated,
+    unpacked,
 )
+from openline.protocol.codec import Codec
 from openline.protocol.json import JSON
 from openline.protocol.protobuf import PROTOBUF
+
+
+def codec_of(binary: bool) -> Codec:
+    """Give a codec whose messages are binary, or one whose are not."""
+    return PROTOBUF if binary else JSON
 
 
 def received(chunks: bytes, window_bits: int | None = None) -> list[Frame]:
@@ -53,18 +63,18 @@ class TestWebSocketFrames:
     def test_a_length_is_written_in_the_shortest_of_three_ways(self, size: int, head: str) -> None:
         """Seven bits up to 125, then sixteen, from 65,536 on sixty-four; the payload follows unmasked."""
         payload = b"x" * size
-        assert WEBSOCKET.wrap(payload, binary=False) == bytes.fromhex(head) + payload
+        assert WEBSOCKET.wrap([payload], JSON) == bytes.fromhex(head) + payload
 
     @pytest.mark.parametrize(("binary", "opcode"), [(False, Opcode.TEXT), (True, Opcode.BINARY)])
     def test_text_and_binary_differ_in_the_opcode(self, binary: bool, opcode: Opcode) -> None:
         """Everything else is the same; each frame is a whole message."""
-        [frame] = received(WEBSOCKET.wrap(b"{}", binary=binary))
+        [frame] = received(WEBSOCKET.wrap([b"{}"], codec_of(binary)))
         assert frame == Frame(opcode, b"{}", fin=True)
 
     @given(st.lists(st.binary(max_size=300), min_size=1, max_size=5), st.booleans())
     def test_frames_follow_each_other(self, payloads: list[bytes], binary: bool) -> None:
         """Chunks are whole, so any two can stand side by side in one write."""
-        chunks = b"".join(WEBSOCKET.wrap(payload, binary=binary) for payload in payloads)
+        chunks = b"".join(WEBSOCKET.wrap([payload], codec_of(binary)) for payload in payloads)
         assert [bytes(frame.data) for frame in received(chunks)] == payloads
 
     @pytest.mark.parametrize("code", codes.DISCONNECTS, ids=lambda code: str(code.number))
@@ -99,7 +109,7 @@ class TestDeflatedFrames:
         """Compressed or not, one after the other, with nothing kept in between, in the window that was agreed on."""
         sent = [payload * times for payload, times in payloads]
         framing = DeflatedFrames(window_bits)
-        chunks = b"".join(framing.wrap(payload, binary=binary) for payload in sent)
+        chunks = b"".join(framing.wrap([payload], codec_of(binary)) for payload in sent)
         frames = received(chunks, window_bits)
         assert [bytes(frame.data) for frame in frames] == sent
         assert {frame.opcode for frame in frames} == {Opcode.BINARY if binary else Opcode.TEXT}
@@ -109,13 +119,13 @@ class TestDeflatedFrames:
         """They would hardly become shorter, and cost the client as much to read."""
         short, long = b"x" * (COMPRESSED_FROM_BYTES - 1), b"x" * COMPRESSED_FROM_BYTES
         framing = DeflatedFrames(WINDOW_BITS)
-        assert framing.wrap(short, binary=binary) == WEBSOCKET.wrap(short, binary=binary)
-        assert len(framing.wrap(long, binary=binary)) < 20
+        assert framing.wrap([short], codec_of(binary)) == WEBSOCKET.wrap([short], codec_of(binary))
+        assert len(framing.wrap([long], codec_of(binary))) < 20
 
     def test_what_would_become_longer_is_sent_as_it_is(self) -> None:
         """Noise does."""
         noise = bytes(range(256)) * 2
-        assert DeflatedFrames(9).wrap(noise[:300], binary=True) == WEBSOCKET.wrap(noise[:300], binary=True)
+        assert DeflatedFrames(9).wrap([noise[:300]], PROTOBUF) == WEBSOCKET.wrap([noise[:300]], PROTOBUF)
 
 
 class TestWholeMessages:
@@ -125,7 +135,33 @@ class TestWholeMessages:
     def test_a_payload_stays_what_it_is(self, binary: bool) -> None:
         """Not even copied."""
         payload = b"x" * 300
-        assert MESSAGES.wrap(payload, binary=binary) is payload
+        assert MESSAGES.wrap([payload], codec_of(binary)) is payload
+
+
+class TestSeparateFrames:
+    """What goes to clients that expect one message in each frame."""
+
+    @given(st.lists(st.binary(max_size=70_000), min_size=1, max_size=4), st.booleans())
+    def test_each_message_has_a_frame_of_its_own(self, messages: list[bytes], binary: bool) -> None:
+        """Clients of any library read them; where a server below frames, the messages are taken out again."""
+        chunk = SEPARATE.wrap(messages, codec_of(binary))
+        frames = received(chunk)
+        assert [bytes(frame.data) for frame in frames] == messages
+        assert {frame.opcode for frame in frames} == {Opcode.BINARY if binary else Opcode.TEXT}
+        assert list(unpacked(chunk)) == messages
+
+
+class TestStreams:
+    """What goes into the never-ending body of an HTTP response."""
+
+    def test_a_record_is_a_line_or_says_its_length(self) -> None:
+        """Every line is ended, also the last of a chunk: whoever reads line by line does not wait for the next."""
+        assert RECORDS.wrap([b'{"id":1}', b"{}"], JSON) == b'{"id":1}\n{}\n'
+        assert RECORDS.wrap([b"\x02\x08\x01", b"\x00"], PROTOBUF) == b"\x02\x08\x01\x00"
+
+    def test_each_message_is_an_event(self) -> None:
+        """An empty line ends it."""
+        assert EVENTS.wrap([b'{"id":1}', b"{}"], JSON) == b'data: {"id":1}\n\ndata: {}\n\n'
 
 
 class TestEncoding:

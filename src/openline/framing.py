@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Final, Protocol, final
 
@@ -24,18 +24,29 @@ MEMORY_LEVEL: Final = 5
 
 
 class Framing(Protocol):
-    """Wraps the payload of one frame for one kind of wire."""
+    """Wraps encoded messages for one kind of wire."""
 
-    def wrap(self, payload: bytes, *, binary: bool) -> bytes:
-        """Give the chunk that carries this payload."""
+    def wrap(self, messages: Sequence[bytes], codec: Codec) -> bytes:
+        """Give one chunk that holds these messages of a codec in order, at least one."""
 
 
 class WebSocketFrames:
-    """Unmasked server frames of RFC 6455, ready for the transport."""
+    """Unmasked server frames of RFC 6455, ready for the transport: several messages share one."""
 
-    def wrap(self, payload: bytes, *, binary: bool) -> bytes:
+    def wrap(self, messages: Sequence[bytes], codec: Codec) -> bytes:
         """Give one whole frame, text or binary."""
-        return _frame(0x82 if binary else 0x81, payload)
+        return whole_frame(codec.join(messages), binary=codec.binary)
+
+
+class SeparateFrames:
+    """Server frames with one message in each, for clients that look no further than that.
+
+    Where a server below does the framing, `unpacked` gives it the messages again.
+    """
+
+    def wrap(self, messages: Sequence[bytes], codec: Codec) -> bytes:
+        """Give a whole frame for each message, text or binary."""
+        return b"".join([whole_frame(message, binary=codec.binary) for message in messages])
 
 
 class DeflatedFrames:
@@ -50,26 +61,48 @@ class DeflatedFrames:
     def __init__(self, window_bits: int) -> None:
         self.window_bits = window_bits
 
-    def wrap(self, payload: bytes, *, binary: bool) -> bytes:
+    def wrap(self, messages: Sequence[bytes], codec: Codec) -> bytes:
         """Give one whole frame, text or binary, compressed or not."""
+        payload = codec.join(messages)
         if len(payload) >= COMPRESSED_FROM_BYTES:
             compressor = zlib.compressobj(wbits=-self.window_bits, memLevel=MEMORY_LEVEL)
             compressed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
             if len(compressed) - len(FLUSHED) < len(payload):
-                return _frame(0xC2 if binary else 0xC1, compressed[: -len(FLUSHED)])
-        return _frame(0x82 if binary else 0x81, payload)
+                return _frame(0xC2 if codec.binary else 0xC1, compressed[: -len(FLUSHED)])
+        return whole_frame(payload, binary=codec.binary)
 
 
 class WholeMessages:
-    """The payload as it is: a server below does the framing, a message at a time."""
+    """The messages as they are: a server below does the framing, a chunk at a time."""
 
-    def wrap(self, payload: bytes, *, binary: bool) -> bytes:
+    def wrap(self, messages: Sequence[bytes], codec: Codec) -> bytes:
         """Give the payload itself."""
-        return payload
+        return codec.join(messages)
+
+
+class Records:
+    """The body of an HTTP stream: a line for each message of a text codec; those of a binary one say their length."""
+
+    def wrap(self, messages: Sequence[bytes], codec: Codec) -> bytes:
+        """Give whole records."""
+        return codec.join(messages) if codec.binary else codec.join(messages) + b"\n"
+
+
+class Events:
+    """The body of an event stream: an event for each message, which is text on one line."""
+
+    def wrap(self, messages: Sequence[bytes], codec: Codec) -> bytes:
+        """Give whole events."""
+        return b"".join([b"data: %b\n\n" % message for message in messages])
 
 
 #: How a flush of zlib ends. RFC 7692 has senders leave it out and receivers put it back.
 FLUSHED: Final = b"\x00\x00\xff\xff"
+
+
+def whole_frame(payload: bytes, *, binary: bool) -> bytes:
+    """Give the WebSocket frame of a server that holds a whole message."""
+    return _frame(0x82 if binary else 0x81, payload)
 
 
 def _frame(head: int, payload: bytes) -> bytes:
@@ -79,6 +112,18 @@ def _frame(head: int, payload: bytes) -> bytes:
     if size < 65_536:
         return struct.pack("!BBH", head, 126, size) + payload
     return struct.pack("!BBQ", head, 127, size) + payload
+
+
+def unpacked(chunk: bytes) -> Iterator[bytes]:
+    """Give the messages in a chunk of `SeparateFrames`."""
+    start = 0
+    while start < len(chunk):
+        size, start = chunk[start + 1], start + 2
+        if size >= 126:
+            width = 2 if size == 126 else 8
+            size, start = int.from_bytes(chunk[start : start + width]), start + width
+        yield chunk[start : start + size]
+        start += size
 
 
 def close_frame(code: int, reason: str) -> bytes:
@@ -93,7 +138,10 @@ def close_frame(code: int, reason: str) -> bytes:
 PING_FRAME: Final = _frame(0x89, b"")
 
 WEBSOCKET: Final = WebSocketFrames()
+SEPARATE: Final = SeparateFrames()
 MESSAGES: Final = WholeMessages()
+RECORDS: Final = Records()
+EVENTS: Final = Events()
 
 
 @final
@@ -111,8 +159,7 @@ class Encoding:
 
     def wrap(self, messages: Sequence[bytes]) -> bytes:
         """Give one chunk that holds these encoded messages in order."""
-        codec = self.codec
-        return self.framing.wrap(codec.join(messages), binary=codec.binary)
+        return self.framing.wrap(messages, self.codec)
 
     def __repr__(self) -> str:
         return f"Encoding({self.codec.name}, {type(self.framing).__name__})"

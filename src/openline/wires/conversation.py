@@ -20,7 +20,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 
-from openline.framing import WEBSOCKET
+from openline.framing import whole_frame
 from openline.wires.connection import Connection
 
 Event = dict[str, Any]
@@ -84,7 +84,7 @@ class Conversation(Connection):
             frame = Frame(Opcode.BINARY if binary else Opcode.TEXT, payload)
             self._transport.write(frame.serialize(mask=False, extensions=[self._deflate]))
         else:
-            self._transport.write(WEBSOCKET.wrap(payload, binary=binary))
+            self._transport.write(whole_frame(payload, binary=binary))
 
     def end(self, code: int, reason: str = "") -> None:
         """Close, and tell the app at once that there is nothing more to receive."""

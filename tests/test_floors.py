@@ -81,6 +81,8 @@ HOUSE: Final = """
     3  membership
     3  paging
     3  catching_up
+    3  departures
+    3  connecting
     3  commands
 
     4  wires/                   uvicorn websockets

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from openline.codes import DisconnectCode
-from openline.errors import Disconnect, Refusal
+from openline.errors import BadRequest, Disconnect, Refusal, UnknownChannel
+from openline.names import is_name
 from openline.options import AS_DECLARED, ChannelOptions, Override
 from openline.protocol.messages import ConnectRequest, Request, SubscribeRequest
 
@@ -101,3 +102,20 @@ class Application(Protocol):
 
     def encode(self, value: object) -> bytes:
         """Encode a payload of the app as JSON on one line."""
+
+
+def declared(application: Application, channel: str, *, name_length: int) -> Rules:
+    """Give what was declared for a channel that a client names.
+
+    Raises:
+        BadRequest: it is no name of a channel.
+        UnknownChannel: nothing was declared for it.
+    """
+    if len(channel) > name_length:
+        raise BadRequest(f"channel name is longer than {name_length} characters")
+    if not is_name(channel):
+        raise BadRequest("channel name is not printable ASCII without spaces")
+    rules = application.rules(channel)
+    if rules is None:
+        raise UnknownChannel
+    return rules

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, Final
 
 from openline.codes import ErrorCode, UnsubscribeCode
+from openline.protocol import messages
 from openline.protocol.messages import (
     ArrivalPush,
     Error,
@@ -18,6 +20,20 @@ from openline.protocol.messages import (
     raw,
 )
 from openline.publication import Arrival, ClientInfo, Message, Publication
+
+#: Which field of a reply holds a result.
+_FIELDS: Final[dict[type, str]] = {
+    messages.ConnectResult: "connect",
+    messages.SubscribeResult: "subscribe",
+    messages.UnsubscribeResult: "unsubscribe",
+    messages.PublishResult: "publish",
+    messages.PresenceResult: "presence",
+    messages.PresenceStatsResult: "presence_stats",
+    messages.HistoryResult: "history",
+    messages.RpcResult: "rpc",
+    messages.RefreshResult: "refresh",
+    messages.SubRefreshResult: "sub_refresh",
+}
 
 
 def info_message(info: ClientInfo) -> Info:
@@ -70,3 +86,9 @@ def message_push(data: bytes) -> Reply:
 def error_reply(identifier: int, code: ErrorCode) -> Reply:
     """Refuse a command."""
     return Reply(id=identifier, error=Error(code=code.number, message=code.message, temporary=code.temporary))
+
+
+def result_reply(identifier: int, result: object) -> Reply:
+    """Answer a command."""
+    fields: dict[str, Any] = {_FIELDS[type(result)]: result}
+    return Reply(id=identifier, **fields)

@@ -1,0 +1,106 @@
+"""The first command of a client, and what prolongs its connection: who is it, what it begins with, and for how long."""
+
+from __future__ import annotations
+
+from typing import final
+
+from openline import codes
+from openline.application import Application, Welcome, declared
+from openline.departures import Departures
+from openline.errors import Disconnect
+from openline.life import State
+from openline.membership import Joining, Membership, time_to_live
+from openline.node import Node
+from openline.protocol.messages import (
+    ConnectRequest,
+    ConnectResult,
+    RefreshRequest,
+    RefreshResult,
+    SubscribeRequest,
+    raw,
+)
+from openline.protocol.pushes import result_reply
+from openline.session import Session
+from openline.version import VERSION
+
+
+@final
+class Connecting:
+    """Lets clients in, and lets them stay."""
+
+    __slots__ = ("_application", "_departures", "_membership", "_node")
+
+    def __init__(self, node: Node, application: Application, membership: Membership, departures: Departures) -> None:
+        self._node = node
+        self._application = application
+        self._membership = membership
+        self._departures = departures
+
+    async def connect(self, session: Session, identifier: int, request: ConnectRequest) -> None:
+        """Let a client in with everything it begins with, or not at all."""
+        welcome = await self._application.welcome(session, request)
+        result = self._result(session, welcome)
+        session.user, session.encoded_info, session.encoded_meta = welcome.user, welcome.info, welcome.meta
+        self._expire(session, welcome.expires_at, client_refresh=welcome.client_refresh)
+        with self._node.places.arriving(session):
+            joinings = await self._prepare(session, request, welcome)
+            try:
+                decided = [(joining, *joining.decide()) for joining in joinings]
+                result.subs = {joining.topic.channel: sub_result for joining, sub_result, _ in decided}
+                if session.life is State.ENDED or not session.push(result_reply(identifier, result)):
+                    raise Disconnect(codes.CLOSED_NORMAL)
+            except Exception:
+                await self._membership.abandon(*joinings)
+                raise
+            session.connected()
+            self._node.identify(session)
+        for joining, _, position in decided:
+            joining.complete(position, server_side=True)
+        for joining in joinings:
+            await self._departures.hear(self._membership.announce(joining))
+
+    def _result(self, session: Session, welcome: Welcome) -> ConnectResult:
+        result = ConnectResult(client=session.id, version=VERSION, data=raw(welcome.data))
+        if not session.native_heartbeat:
+            result.ping, result.pong = self._node.heartbeat.ping_seconds, True
+        if welcome.expires_at is not None:
+            ttl = time_to_live(welcome.expires_at, self._node.clock.wall())
+            if welcome.client_refresh:
+                result.expires, result.ttl = True, ttl
+        return result
+
+    async def _prepare(self, session: Session, request: ConnectRequest, welcome: Welcome) -> list[Joining]:
+        """Begin every server-side subscription of a connect, or none."""
+        limits = self._node.limits
+        if len(welcome.channels) > limits.channels:
+            words = "session %s of user %r was to begin with more channels (%d) than Limits.channels: closed with 3505"
+            self._node.notices.take("subscriptions_refused", words, session.id, session.user, len(welcome.channels))
+            raise Disconnect(codes.CLOSED_CHANNEL_LIMIT)
+        joinings: list[Joining] = []
+        try:
+            for channel, admission in welcome.channels.items():
+                wish = request.subs.get(channel, SubscribeRequest())
+                rules = declared(self._application, channel, name_length=limits.name_length)
+                joinings.append(await self._membership.begin(session, channel, rules, wish, admission))
+        except BaseException:
+            await self._membership.abandon(*joinings)
+            raise
+        return joinings
+
+    def _expire(self, session: Session, expires_at: float | None, *, client_refresh: bool) -> None:
+        session.client_refresh = client_refresh
+        session.ends_at = None
+        if expires_at is not None:
+            session.ends_at = self._node.ends_at(expires_at, client_refresh=client_refresh)
+
+    async def refresh(self, session: Session, identifier: int, request: RefreshRequest) -> None:
+        """Let a client stay connected, by a new token."""
+        if not request.token or not session.client_refresh:
+            raise Disconnect(codes.CLOSED_BAD_REQUEST)
+        expires_at = await self._application.refresh(session, request.token)
+        result = RefreshResult(client=session.id, version=VERSION)
+        if expires_at is not None:
+            result.expires, result.ttl = True, time_to_live(expires_at, self._node.clock.wall())
+        self._expire(session, expires_at, client_refresh=True)
+        session.schedule()
+        session.push(result_reply(identifier, result))

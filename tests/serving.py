@@ -40,8 +40,8 @@ async def nothing_is_left(hub: Hub) -> None:
     """Wait for the farewells of clients that have gone; then the hub has to be as it was before they came."""
     node, commands = hub._node, hub._commands
     assert isinstance(node.presence, MemoryPresence)
-    while node._running:
-        _, late = await asyncio.wait(node._running, timeout=5)
+    while node._tasks._running:
+        _, late = await asyncio.wait(node._tasks._running, timeout=5)
         assert not late
     assert not hub.sessions
     assert not node._users

@@ -70,6 +70,7 @@ HOUSE: Final = """
     3  locks
     3  interest
     3  inbox
+    3  tasks
     3  conductor
     3  session
     3  places

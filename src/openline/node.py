@@ -5,7 +5,6 @@ Invariants of this file:
 1. A session is in `_sessions` from the moment its wire opened to the moment it ended.
 2. A topic is in `_topics` exactly while it has a subscriber or somebody is joining.
 3. No function here waits between reading one of these maps and changing it.
-4. Every task runs in one group, and none ends in silence.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from openline.cluster import HELLO_SECONDS, Cluster, NodeInfo
 from openline.counters import Counters
 from openline.errors import BrokerUnavailable, HubNotStarted, PayloadTooBig
 from openline.healing import Healing
-from openline.inbox import finish
 from openline.interest import Interest
 from openline.life import State
 from openline.notices import Notices
@@ -36,6 +34,7 @@ from openline.presence.base import Presence
 from openline.protocol.json import JSON
 from openline.publication import Arrival, ClientInfo, Message, Position
 from openline.session import Session
+from openline.tasks import Tasks
 from openline.threads import call_in
 from openline.timers import Clock, Timers
 from openline.topic import Entered, Topic
@@ -84,9 +83,7 @@ class Node:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._accepting = False
-        self._stopping = False
-        self._tasks: asyncio.TaskGroup | None = None
-        self._running: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._sessions: dict[str, Session] = {}
         self._users: dict[str, dict[str, Session]] = {}
         self.places = Places(limits, self.notices, self._sessions, self._users)
@@ -118,7 +115,7 @@ class Node:
             stack.push_async_callback(self.broker.stop)
             await self.broker.start(self.id, self)
             stack.push_async_callback(self.presence.stop)
-            async with asyncio.TaskGroup() as self._tasks:
+            async with self._tasks.running():
                 try:
                     await self.presence.start(self.id, self.announce)
                     await self._join_cluster()
@@ -128,7 +125,7 @@ class Node:
                 self._accepting = False
                 for session in tuple(self._sessions.values()):
                     session.shutdown()
-                await self._finish_tasks()
+                await self._tasks.end(self.limits.close_seconds)
                 self.timers.stop()  # nothing is begun any more
                 await self.cluster.leave()
         if failure is not None:
@@ -172,31 +169,17 @@ class Node:
         self._loop = loop
         self._thread = threading.get_ident()
         self._turn = Turn(loop)
-        self._stopping = False
         self._accepting = True
         self._sessions.clear()
         self._users.clear()
         self.places.clear()
         self._topics.clear()
-        self._running.clear()
         self._interest = Interest(self.broker)
 
     def _halt(self) -> None:
-        self._tasks = None
         self._turn = None
         self._loop = None
         self.timers.stop()
-
-    async def _finish_tasks(self) -> None:
-        """Give what runs its time to end, then cancel it; what it begins meanwhile has no more time than that."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.limits.close_seconds
-        while self._running and (left := deadline - loop.time()) > 0:
-            await asyncio.wait(tuple(self._running), timeout=left)
-        self._stopping = True
-        for task in tuple(self._running):
-            _log.warning("the hub stops, and cancels what has not ended in time: %r", task)
-            task.cancel()
 
     def in_loop(self, call: Callable[[], Result]) -> Result:
         """Call in the event loop's thread; from another, such as that of a plain handler, wait for the result.
@@ -214,7 +197,7 @@ class Node:
     @property
     def started(self) -> bool:
         """Whether the node runs, in whatever event loop."""
-        return self._tasks is not None and self._loop is not None and not self._loop.is_closed()
+        return self._tasks.are_taken and self._loop is not None and not self._loop.is_closed()
 
     @property
     def accepts(self) -> bool:
@@ -247,21 +230,12 @@ class Node:
         return self._turn
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run in a task of the node's group. The work handles its own errors; one that escapes is logged."""
-        if self._tasks is None or self._stopping:
-            _log.warning("the hub has stopped, and does not begin %r", work)
-            work.close()
-            return
-        task = self._tasks.create_task(_guarded(work))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        """Run in a task of the node's; see `Tasks.spawn`."""
+        self._tasks.spawn(work)
 
     def spawn_or_finish(self, work: Coroutine[Any, Any, None], *, immediate: bool) -> None:
         """Run without a task where nothing in it waits."""
-        if immediate:
-            finish(_guarded(work))
-        else:
-            self.spawn(work)
+        self._tasks.spawn_or_finish(work, immediate=immediate)
 
     def ends_at(self, expires_at: float, *, client_refresh: bool) -> float:
         """Say when what expires is ended: a client that can refresh is given some grace.
@@ -438,13 +412,3 @@ class Node:
 
 def _not_started(what: str) -> HubNotStarted:
     return HubNotStarted(f"{what}: the hub is not running: its router's lifespan has not started, or has ended")
-
-
-async def _guarded(work: Coroutine[Any, Any, None]) -> None:
-    """Run work so that an error in it ends neither the group nor in silence."""
-    try:
-        await work
-    except BrokerUnavailable as error:
-        _log.error("the broker is away: %s", error)
-    except Exception:  # noqa: BLE001  # logged: one task must not end the others
-        _log.exception("a task of the hub failed")

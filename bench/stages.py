@@ -21,9 +21,9 @@ from uvicorn.server import Server
 
 from bench.servers import bare_accept
 from bench.servers import openline as with_hub
+from openline.framing import WEBSOCKET, encoding
 from openline.handshake import Handshake
 from openline.protocol.json import JSON
-from openline.router import encoding
 from openline.testing.line import started
 
 CONNECTIONS: Final = 1000
@@ -76,7 +76,7 @@ class Memory(asyncio.Transport):
 async def detach(scope: Any, receive: Any, send: Any) -> None:
     """Stand in for the whole app: take the socket at once."""
     commands, handshake = with_hub.hub._commands, Handshake.bare()
-    wrapped = encoding(JSON, fast=True)
+    wrapped = encoding(JSON, WEBSOCKET)
     scope["extensions"]["openline.detach"](lambda wire: commands.open(wire, handshake), wrapped, None, 65_536, 5.0)
 
 

@@ -24,9 +24,9 @@ import uvloop
 from bench.history import exported
 from bench.running import ROOT
 from openline import Hub
+from openline.framing import WEBSOCKET, encoding
 from openline.handshake import Handshake
 from openline.protocol.json import JSON
-from openline.router import encoding
 
 SUBSCRIBERS: Final = 500  #: no more than are passed in one turn
 MESSAGES: Final = (1, 4, 16, 64)
@@ -41,7 +41,7 @@ class Memory:
     name = "websocket"
 
     def __init__(self) -> None:
-        self.encoding = encoding(JSON, fast=True)
+        self.encoding = encoding(JSON, WEBSOCKET)
         self.direct = self
         self.writes = 0
 

@@ -105,6 +105,7 @@ HOUSE: Final = """
     5  user
     5  publisher
     5  workers
+    5  routes/
     5  router
     5  hub
     5  openline

@@ -165,6 +165,18 @@ class Encoding:
         return f"Encoding({self.codec.name}, {type(self.framing).__name__})"
 
 
+_encodings: Final[dict[tuple[Codec, Framing], Encoding]] = {}
+
+
+def encoding(codec: Codec, framing: Framing) -> Encoding:
+    """Give the one encoding of a codec and a framing."""
+    key = (codec, framing)
+    found = _encodings.get(key)
+    if found is None:
+        found = _encodings[key] = Encoding(codec, framing)
+    return found
+
+
 @cache
 def deflated(encoding: Encoding, window_bits: int) -> Encoding:
     """Give the one encoding for clients of the same codec that have agreed to compression with this window.

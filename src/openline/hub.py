@@ -26,6 +26,7 @@ from openline.payload import Payload
 from openline.publication import Position
 from openline.reception import Reception
 from openline.router import connection_router
+from openline.routes.door import Door
 from openline.rules import ChannelRules
 from openline.session import Session
 from openline.timers import Clock, SystemClock
@@ -83,10 +84,10 @@ class Hub:
             clock=self._clock,
         )
         self._auth = auth
-        self._origins = Origins(origins)
         self._compression = compression
         self._reception = Reception(auth, name_length=self._limits.name_length, now=self._clock.wall)
         self._commands = Commands(self._node, self._reception)
+        self._door = Door(self._commands, lambda: self._reception.reads_handshake, Origins(origins))
         self._orders = Orders(self._node, self._reception.encode)
         self._lifespans = 0
         self._router: APIRouter | None = None
@@ -242,13 +243,7 @@ class Hub:
     def router(self) -> APIRouter:
         """The routes under ``/connection/…`` and the hub's start and stop: give it to `FastAPI.include_router`."""
         if self._router is None:
-            self._router = connection_router(
-                self._commands,
-                self.running,
-                lambda: self._reception.reads_handshake,
-                self._origins,
-                compression=self._compression,
-            )
+            self._router = connection_router(self._door, self.running, compression=self._compression)
         return self._router
 
     @asynccontextmanager

@@ -24,6 +24,7 @@ from bench.cluster.herd import Stampede
 from bench.cluster.measures import Attention, Cluster, Shared, Size
 from bench.cluster.nodes import node
 from bench.cluster.publishing import Published
+from bench.cluster.sizing import measure
 from bench.cluster.usage import cpu_seconds
 from bench.generator import Generator, Result
 from bench.running import ROOT, Failed, serving
@@ -284,3 +285,21 @@ def test_an_unknown_word_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(SystemExit, match="--only knows no speed"):
         main()
+
+
+# --- what is kept -------------------------------------------------------------------------------------------------
+
+
+async def test_sizing_finds_what_a_node_keeps_on_its_engine() -> None:
+    """Every row of the table, and each a figure that can be true: more than the payload, and some connections."""
+    rows = {row.what: row.found for row in await measure(200)}
+
+    assert rows["Valkey: a publication of 1000 bytes"] > 1_000 > rows["Valkey: a publication of 100 bytes"] > 100
+    assert rows["Valkey: a channel with one publication"] > 100
+    assert rows["Valkey: an idempotency key of 12 characters"] > 12
+    assert rows["NATS: a publication of 100 bytes"] > 100
+    plain, replicated = (
+        rows[f"Valkey cluster{query}: connections of a node to a master"] for query in ("", "?replicas=1")
+    )
+    assert replicated == plain + 1
+    assert plain == rows["Valkey: connections of a node"]

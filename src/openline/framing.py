@@ -9,14 +9,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import Final, Protocol, final
 
 from openline.protocol.codec import Codec
 
 #: What compression makes of less is hardly shorter, and costs the client as much to read.
 COMPRESSED_FROM_BYTES: Final = 256
-#: The largest window, as a power of two: for messages like ours 4 KiB compress as well as zlib's own 32 KiB, which take
+#: The window, as a power of two: for messages like ours 4 KiB compress as well as zlib's own 32 KiB, which take
 #: ten times as long to set up.
 WINDOW_BITS: Final = 12
 #: Of zlib's working memory; it goes with the window.
@@ -52,20 +51,15 @@ class SeparateFrames:
 class DeflatedFrames:
     """Server frames with compressed payloads (RFC 7692), where that makes them shorter.
 
-    Nothing is taken over from one message to the next, so one frame serves every client that has agreed to the window.
-
-    Args:
-        window_bits: the size of the window as a power of two, from 9 to 15.
+    Nothing is taken over from one message to the next, and the window is the same for all: so one frame serves every
+    client that has agreed to compression.
     """
-
-    def __init__(self, window_bits: int) -> None:
-        self.window_bits = window_bits
 
     def wrap(self, messages: Sequence[bytes], codec: Codec) -> bytes:
         """Give one whole frame, text or binary, compressed or not."""
         payload = codec.join(messages)
         if len(payload) >= COMPRESSED_FROM_BYTES:
-            compressor = zlib.compressobj(wbits=-self.window_bits, memLevel=MEMORY_LEVEL)
+            compressor = zlib.compressobj(wbits=-WINDOW_BITS, memLevel=MEMORY_LEVEL)
             compressed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
             if len(compressed) - len(FLUSHED) < len(payload):
                 return _frame(0xC2 if codec.binary else 0xC1, compressed[: -len(FLUSHED)])
@@ -138,6 +132,7 @@ def close_frame(code: int, reason: str) -> bytes:
 PING_FRAME: Final = _frame(0x89, b"")
 
 WEBSOCKET: Final = WebSocketFrames()
+DEFLATED: Final = DeflatedFrames()
 SEPARATE: Final = SeparateFrames()
 MESSAGES: Final = WholeMessages()
 RECORDS: Final = Records()
@@ -175,14 +170,3 @@ def encoding(codec: Codec, framing: Framing) -> Encoding:
     if found is None:
         found = _encodings[key] = Encoding(codec, framing)
     return found
-
-
-@cache
-def deflated(encoding: Encoding, window_bits: int) -> Encoding:
-    """Give the one encoding for clients of the same codec that have agreed to compression with this window.
-
-    Args:
-        encoding: one that is framed for WebSocket.
-        window_bits: the size of the window as a power of two, from 9 to 15.
-    """
-    return Encoding(encoding.codec, DeflatedFrames(window_bits))

@@ -33,7 +33,8 @@ from uvicorn.protocols.utils import (
 from uvicorn.server import ServerState
 from websockets.frames import EXTERNAL_CLOSE_CODES
 
-from openline.framing import Encoding, deflated
+from openline.framing import DEFLATED, Encoding
+from openline.framing import encoding as encoding_of
 from openline.outbox import Receiver, Wire
 from openline.wires.connection import Connection
 from openline.wires.conversation import Conversation, Event
@@ -305,7 +306,7 @@ class WebSocketProtocol(asyncio.Protocol):
         wire = (FastWire if deflate is None else DeflatedWire)(
             self._transport,
             self._connections,
-            encoding=encoding if deflate is None else deflated(encoding, deflate.local_max_window_bits),
+            encoding=encoding if deflate is None else encoding_of(encoding.codec, DEFLATED),
             message_bytes=message_bytes,
             close_seconds=close_seconds,
         )

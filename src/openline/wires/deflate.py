@@ -8,13 +8,16 @@ behind that has to be kept.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 from websockets.datastructures import Headers
-from websockets.exceptions import InvalidHandshake
+from websockets.exceptions import InvalidHandshake, NegotiationError
+from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.server import ServerProtocol
+from websockets.typing import ExtensionParameter
 
 from openline.framing import FLUSHED, MEMORY_LEVEL, WINDOW_BITS
 
@@ -24,8 +27,27 @@ KEEPING: Final = ServerPerMessageDeflateFactory(
     client_max_window_bits=WINDOW_BITS,
     compress_settings={"memLevel": MEMORY_LEVEL},
 )
+
+
+class _OneWindow(ServerPerMessageDeflateFactory):
+    """Agrees to no smaller window of the server's than its own: what is compressed for one has to suit them all."""
+
+    def process_request_params(
+        self, params: Sequence[ExtensionParameter], accepted_extensions: Sequence[Extension]
+    ) -> tuple[list[ExtensionParameter], PerMessageDeflate]:
+        """Look at one offer.
+
+        Raises:
+            NegotiationError: it will not do.
+        """
+        answer, agreed = super().process_request_params(params, accepted_extensions)
+        if agreed.local_max_window_bits != self.server_max_window_bits:
+            raise NegotiationError("the window is smaller than that of the others")
+        return answer, agreed
+
+
 #: Without. How large the client makes its window does not matter.
-FORGETTING: Final = ServerPerMessageDeflateFactory(
+FORGETTING: Final = _OneWindow(
     server_no_context_takeover=True, client_no_context_takeover=True, server_max_window_bits=WINDOW_BITS
 )
 _LARGEST_WINDOW_BITS: Final = 15

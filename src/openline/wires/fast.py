@@ -49,7 +49,7 @@ class Detach(Protocol):
             message_bytes: the largest message taken, fragments together; past it the socket is closed with 1009.
             close_seconds: for a close that the wire begins: an answer to the client's, or to a broken frame.
             compression: compress messages for a client that offers it. Its wire has another encoding then, the one that
-                `framing.deflated` gives for the window agreed on: each message is compressed once for all clients.
+                framing `DEFLATED` makes with the same codec: each message is compressed once for all clients.
 
         Raises:
             RuntimeError: the handshake was answered already.

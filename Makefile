@@ -14,6 +14,7 @@ BENCH := .bench
 BENCH_PACKAGES := $(BENCH)/.packages-installed
 BENCH_NODE_PACKAGES := bench/node/node_modules/.packages-installed
 AUTOBAHN := .autobahn
+SDK_SUITES := .sdk-suites
 AUTOBAHN_PACKAGES := $(AUTOBAHN)/packages/.packages-installed
 PAGES := src/openline/demo/static/index.html
 # Folders count too: their date tells that a file was removed.
@@ -22,7 +23,7 @@ WEB_SOURCES := $(shell find web/. -path web/./node_modules -prune -o -print 2>/d
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 .DELETE_ON_ERROR:
-.PHONY: help setup web demo test autobahn chaos bench bench-cluster check format docs wheel lock proto chromium debian clean
+.PHONY: help setup web demo test autobahn sdk-suites chaos bench bench-cluster check format docs wheel lock proto chromium debian clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +41,10 @@ test: $(OPENLINE) $(PAGES) $(NODE_PACKAGES) chromium debian ## prepare what is m
 
 autobahn: $(OPENLINE) $(AUTOBAHN_PACKAGES) ## run the Autobahn suite against the fast wire (PYTHON2= names a Python 2.7)
 	@PYTHON2="$(PYTHON2)" $(RUN) -m tests.autobahn $(ARGS)
+
+sdk-suites: $(OPENLINE) ## run the suites of SDKs on openline serve (SDK_JS= names a checkout of centrifuge-js)
+	@PYTHON="$(RUN)" SDK_JS="$(SDK_JS)" scripts/sdk-suites.sh $(SDK_SUITES)
+	@$(RUN) -m tests.sdk_suites --folder $(SDK_SUITES) $(ARGS)
 
 chaos: $(OPENLINE) debian ## break nodes, engines and lines under load (ARGS=--quick for a short run)
 	@$(RUN) -m tests.chaos $(ARGS)
@@ -84,7 +89,7 @@ debian:
 	@scripts/debian.sh
 
 clean: ## remove what was made, .venv and node_modules included
-	rm -rf $(VENV) $(BENCH) $(AUTOBAHN) .chaos web/node_modules bench/node/node_modules src/openline/demo/static dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) $(AUTOBAHN) $(SDK_SUITES) .chaos web/node_modules bench/node/node_modules src/openline/demo/static dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests scripts bench -type d -name __pycache__ -exec rm -rf {} +
 
 $(PACKAGES): requirements/dev.txt scripts/venv.sh

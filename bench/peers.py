@@ -20,6 +20,8 @@ ROOM: Final[tuple[Measure, ...]] = ("idle", "handshake", "delivery", "frozen", "
 
 SOURCES: Final = Path(__file__).parent.parent / "src"
 _PAYLOAD: Final = 64 * "x"
+_OPENLINE_RUN: Final = (sys.executable, "-m", "openline.cli", "run")
+_OPENLINE_OPTIONS: Final = ("--log-level", "warning", "--no-access-log", "--port", "{port}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +58,10 @@ def _openline(*, key: str, name: str, channel: str, measures: tuple[Measure, ...
     connect = '{"id":1,"connect":{}}'
     subscribe = f'{{"id":2,"subscribe":{{"channel":"{channel}"}}}}'
     steps = ((connect, '"connect":{'), (subscribe, '"subscribe":{'))
-    options = ("--log-level", "warning", "--no-access-log", "--port", "{port}")
     return Peer(
         key=key,
         name=name,
-        command=(sys.executable, "-m", "openline.cli", "run", "bench.servers.openline:app", *options),
+        command=(*_OPENLINE_RUN, "bench.servers.openline:app", *_OPENLINE_OPTIONS),
         path="/connection/websocket",
         steps=((f"{connect}\n{subscribe}", '"subscribe":{'),) if one_frame else steps,
         ping="{}",
@@ -144,6 +145,12 @@ PEERS: Final = (
         name="Openline, rpc",
         request=f'"rpc":{{"method":"echo","data":"{_PAYLOAD}"}}',
         result=f'"rpc":{{"data":"{_PAYLOAD[:8]}',
+    ),
+    Peer(
+        key="openline-plain",
+        name="Openline, plain lines",
+        command=(*_OPENLINE_RUN, "bench.servers.plain:app", *_OPENLINE_OPTIONS),
+        idle_lines=5_000,
     ),
     Peer(key="ws", name="ws (Node)", command=("node", "bench/node/ws.mjs", "{port}")),
     _socket_io(

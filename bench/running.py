@@ -14,7 +14,7 @@ from typing import Final, final
 
 import msgspec
 
-from bench.peers import Peer
+from bench.peers import SOURCES, Peer
 
 ROOT: Final = Path(__file__).parent.parent
 START_SECONDS: Final = 20
@@ -41,7 +41,7 @@ class Server:
 
     def __init__(self, peer: Peer, *, traced: bool = False) -> None:
         self.peer = peer
-        path = os.pathsep.join(map(str, filter(None, (peer.sources, ROOT))))
+        path = os.pathsep.join(map(str, (peer.sources or SOURCES, ROOT)))
         self._environment = os.environ | {"PYTHONPATH": path, "NODE_ENV": "production"}
         if traced:
             self._environment["PYTHONTRACEMALLOC"] = "1"

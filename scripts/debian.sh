@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what the tests need from Debian: redis-server, the Redis that stands beside Valkey. A Redis that is there
-# already is left as it is. The tests start servers of their own, so no service is started, now or at the next boot.
+# Installs what the tests need from Debian: redis-server, the Redis that stands beside Valkey, and the proxies in front
+# of two nodes, nginx and HAProxy. What is there already is left as it is. The tests start servers of their own, so no
+# service is started, now or at the next boot.
 set -euo pipefail
 
 fail() {
@@ -8,8 +9,15 @@ fail() {
     exit 1
 }
 
-! command -v redis-server >/dev/null || exit 0
-needed="no redis-server here; the tests run against Redis 7 (on Debian and Ubuntu: apt install redis-server)"
+packages=()
+services=()
+PATH="$PATH:/usr/sbin:/sbin" # where Debian has proxies
+command -v redis-server >/dev/null || { packages+=(redis-server) && services+=(redis-server); }
+command -v nginx >/dev/null || { packages+=(nginx) && services+=(nginx); }
+command -v haproxy >/dev/null || { packages+=(haproxy) && services+=(haproxy); }
+[ "${#packages[@]}" -gt 0 ] || exit 0
+
+needed="the tests run Redis 7, nginx and HAProxy (on Debian and Ubuntu: apt install ${packages[*]})"
 command -v apt-get >/dev/null || fail "$needed"
 [ "$(id -u)" = 0 ] || fail "$needed"
 
@@ -20,11 +28,11 @@ if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod +x "$policy"
 fi
-echo "Installing redis-server"
+echo "Installing ${packages[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get --quiet --quiet update || fail "apt-get cannot renew its lists; $needed"
-apt-get --quiet --quiet install --yes --no-install-recommends redis-server >/dev/null || fail "$needed"
+apt-get --quiet --quiet install --yes --no-install-recommends "${packages[@]}" >/dev/null || fail "$needed"
 if command -v systemctl >/dev/null; then
-    systemctl --quiet disable --now redis-server 2>/dev/null || true  # no systemd runs in a container
+    systemctl --quiet disable --now "${services[@]}" 2>/dev/null || true  # no systemd runs in a container
 fi
-redis-server --version
+for package in "${packages[@]}"; do dpkg-query --show "$package"; done

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from openline.application import Admission, Welcome
+from openline.application import Admission, Outgoing, Renewal, Welcome
 from openline.brokers.base import Broker
 from openline.brokers.memory import MemoryBroker
 from openline.codes import DisconnectCode
@@ -90,7 +90,7 @@ class RecordingWire:
 class OpenRules:
     """A channel in which everybody may do everything."""
 
-    hears_leaving = False
+    hears_leaving = renews = False
 
     def __init__(self, options: ChannelOptions) -> None:
         self.options = options
@@ -103,9 +103,12 @@ class OpenRules:
         """Let them stay."""
         return Admission()
 
-    async def accept(self, session: Session, channel: str, data: bytes) -> bytes:
+    async def renew(self, session: Session, channel: str) -> Renewal | None:
+        """Nothing expires."""
+
+    async def accept(self, session: Session, channel: str, data: bytes) -> Outgoing:
         """Let them publish."""
-        return data
+        return Outgoing(data=data)
 
     async def may_read(self, session: Session, channel: str) -> None:
         """Let them look."""
@@ -117,7 +120,7 @@ class OpenRules:
 class OpenApplication:
     """An app of one kind of channel, with everybody welcome."""
 
-    hears_disconnects = False
+    hears_disconnects = renews = False
 
     def __init__(self, options: ChannelOptions) -> None:
         self._rules = OpenRules(options)
@@ -137,6 +140,9 @@ class OpenApplication:
     async def refresh(self, session: Session, token: str) -> float | None:
         """Nothing expires."""
         return None
+
+    async def renew(self, session: Session) -> Renewal | None:
+        """Nothing expires."""
 
     async def call(self, session: Session, method: str, data: bytes) -> bytes:
         """Answer with what was sent."""

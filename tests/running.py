@@ -46,6 +46,8 @@ class Program:
         """End it by force."""
         if self._process.returncode is None:
             self._process.kill()
+        if self._process.stdin is not None:  # for what it started itself: that has the same input
+            self._process.stdin.close()
         await self._process.communicate()
 
 
@@ -57,13 +59,20 @@ def environment() -> dict[str, str]:
 
 
 @asynccontextmanager
-async def running(command: Sequence[str], folder: Path) -> AsyncIterator[Program]:
-    """Run a command in a folder until the block ends."""
+async def running(
+    command: Sequence[str], folder: Path, *, typing: bool = False, **variables: str
+) -> AsyncIterator[Program]:
+    """Run a command in a folder until the block ends.
+
+    Args:
+        typing: somebody sits at its terminal, who types nothing; else its input is at its end.
+        variables: of its environment, beside those of `environment`.
+    """
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,
-        env=environment(),
-        stdin=asyncio.subprocess.DEVNULL,
+        env=environment() | variables,
+        stdin=asyncio.subprocess.PIPE if typing else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

@@ -51,6 +51,7 @@ async def nothing_is_left(hub: Hub) -> None:
     assert not node._interest._locks
     assert not node.timers._ticks
     assert not node.presence._channels
+    assert not commands.emulation._sessions
     assert not commands._membership._joining
     assert not commands._membership._revocable
     assert not commands._membership._locks

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openline import Accept, Allow, DeclarationError
+from openline import Accept, Allow, DeclarationError, Override, Publish
 
 
 def test_by_itself_it_says_nothing() -> None:
@@ -40,6 +40,21 @@ def test_channels_are_a_list_of_names() -> None:
     assert Accept(channels=("a", "b")).channels == ("a", "b")
     with pytest.raises(DeclarationError, match=r"Accept\.channels"):
         Accept(channels="room")
+
+
+def test_subscriptions_say_more_of_each_channel() -> None:
+    """By its name; what else stands there would be found out as a client connects."""
+    seat = Allow(info=1, override=Override(presence=False))
+    assert Accept(subscriptions={"room:a": seat}).subscriptions == {"room:a": seat}
+    with pytest.raises(DeclarationError, match=r"Accept\.subscriptions\['room:a'\]"):
+        Accept(subscriptions={"room:a": None})  # type: ignore[dict-item]
+
+
+def test_tags_of_a_publication_are_text() -> None:
+    """Every codec can carry them."""
+    assert Publish("hello", tags={"lang": "en"}).tags == {"lang": "en"}
+    with pytest.raises(DeclarationError, match="tags are text"):
+        Publish("hello", tags={"size": 1})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("kind", [Accept, Allow])

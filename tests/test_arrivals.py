@@ -92,6 +92,19 @@ async def test_joins_and_leaves_come_to_those_who_asked_for_them() -> None:
         assert calm.waiting() == []
 
 
+async def test_all_are_told_where_the_channel_forces_it() -> None:
+    """Some SDKs have no way to ask."""
+    hub = hub_with_rooms()
+    hub.channel("hall:{name}", join_leave="forced")
+    async with serving(hub) as app, connect(app) as calm, connect(app, name="ann") as ann:
+        await calm.subscribe("hall:a")
+        await ann.subscribe("hall:a")
+        await ann.unsubscribe("hall:a")
+
+        told = [await arrival(calm) for _ in range(3)]
+        assert told == [("join", "", calm.id), ("join", "ann", ann.id), ("leave", "ann", ann.id)]
+
+
 async def test_the_wish_is_not_granted_where_the_channel_does_not_offer_it() -> None:
     """Silently: the subscription is as good without."""
     async with serving(hub_with_rooms()) as app, connect(app) as curious, connect(app) as ann:

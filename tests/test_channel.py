@@ -128,6 +128,20 @@ async def test_publishing_knows_key_and_version() -> None:
         assert (await room.publish(message, name="a", version=1, version_epoch="new")).offset == 3
 
 
+async def test_what_is_not_to_be_kept_reaches_those_who_are_there() -> None:
+    """In the place it was published at; it has no position, and who comes back does not get it."""
+    hub, room = rooms()
+    async with serving(hub) as app, connect(app) as client:
+        await client.subscribe("room:a")
+        await room.publish(Said(text="one"), name="a")
+        assert await room.publish(Said(text="typing"), name="a", skip_history=True) == Position.NONE
+        assert (await hub.publish("room:a", Said(text="typing"), skip_history=True)) == Position.NONE
+        assert (await room.publish(Said(text="two"), name="a")).offset == 2
+        heard = [(await client.publication("room:a"))["data"]["text"] for _ in range(4)]
+        assert heard == ["one", "typing", "typing", "two"]
+        assert [kept.message.text for kept in (await room.history(name="a")).publications] == ["one", "two"]
+
+
 # --- history ----------------------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -25,6 +25,47 @@ from tests.town import Member, says, settle, town
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for answers only for a moment."""
     monkeypatch.setattr(module, "ANSWER_SECONDS", 0.02)
+
+
+# --- frames -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_frame_reaches_the_one_node_it_is_for() -> None:
+    """In the order in which it was told, and nobody else."""
+    async with town("a", "b", "c") as (it, members):
+        heard: list[tuple[str, str, bytes]] = []
+
+        def listener(name: str) -> Callable[[str, bytes], None]:
+            return lambda secret, frame: heard.append((name, secret, frame))
+
+        for member in members:
+            member.cluster.take_frame = listener(member.name)
+        for number in range(5):
+            await members[0].cluster.forward("b", "secret", b"%d" % number)
+        await settle()
+        assert heard == [("b", "secret", b"%d" % number) for number in range(5)]
+        assert {node for word, node in it.network.told if b"secret" in word} == {"b"}
+
+
+async def test_a_node_without_such_sessions_takes_frames_and_does_nothing() -> None:
+    """They are no error of anybody's."""
+    async with town("a", "b") as (_, (first, second)):
+        await first.cluster.forward("b", "secret", b"{}")
+        await settle()
+        assert second.counters.words_unreadable == 0
+
+
+async def test_a_node_that_died_is_known_until_it_was_not_heard_for_long() -> None:
+    """One that leaves, and one that never was, are not known; nor is a node one of its own others."""
+    async with town("a", "b", "c") as (it, (first, second, third)):
+        assert [first.cluster.knows(name) for name in ("a", "b", "c", "d", "")] == [False, True, True, False, False]
+        await second.stop()
+        await settle()
+        assert not first.cluster.knows("b")
+        third.die()
+        assert first.cluster.knows("c")
+        await it.clock.advance(GONE_SECONDS + HELLO_SECONDS + 1)
+        assert not first.cluster.knows("c")
 
 
 # --- who is there -----------------------------------------------------------------------------------------------------

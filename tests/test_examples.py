@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import importlib
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from websockets.asyncio.client import connect as websocket
 
 from openline.testing import Closed, HandshakeRefused, Refused, connect, started
 from tests.running import openline_run, running
@@ -135,6 +138,54 @@ async def test_nobody_enters_the_board_without_a_name(example: ModuleType) -> No
         with pytest.raises((Refused, Closed, HandshakeRefused), match="name"):
             async with connect(example.app):
                 pass
+
+
+def test_the_tutorials_chat_in_half_the_lines() -> None:
+    """What takes the tutorial 27 lines beside its page; counted without blank ones, and without words about it."""
+    program = ast.parse((ROOT / "examples/chat.py").read_text())
+    assert len(list(filter(None, ast.unparse(program.body[1:]).splitlines()))) == 13  # type: ignore[arg-type]  # a list will do
+
+
+async def test_the_tutorials_chat_on_a_real_server() -> None:
+    """Each hears what the others say, in the tutorial's words; examples/chat.py knows no protocol of ours."""
+    async with openline_run("examples.chat:app", ROOT) as port, asyncio.timeout(20):
+        address = f"ws://127.0.0.1:{port}/ws"
+        async with websocket(f"{address}/1", proxy=None) as ada:
+            async with websocket(f"{address}/2", proxy=None) as bob:
+                await bob.send("hello")
+                assert [await bob.recv() for _ in range(2)] == ["You wrote: hello", "Client #2 says: hello"]
+                assert await ada.recv() == "Client #2 says: hello"
+            assert await ada.recv() == "Client #2 left the chat"
+
+
+async def read_prices(http: httpx2.AsyncClient, count: int, last: str = "") -> list[str]:
+    """Read this many events of examples/prices.py as they are written, and let go of the line."""
+    headers = {"last-event-id": last} if last else {}
+    events: list[str] = []
+    async with asyncio.timeout(20), http.stream("GET", "/prices/TEA", headers=headers) as response:
+        async for text in response.aiter_text():
+            events += filter(None, text.split("\n\n"))
+            if len(events) >= count:
+                break
+    return events
+
+
+async def test_an_event_source_that_comes_back_misses_nothing() -> None:
+    """It sends the id it saw last; one that was away too long is told, and begins anew without an id."""
+    async with (
+        openline_run("examples.prices:app", ROOT) as port,
+        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
+    ):
+        (begun,) = await read_prices(http, 1)
+        assert begun.startswith("id: ")
+        for cents in (100, 110):
+            assert (await http.put("/prices/TEA", params={"cents": cents})).status_code == 200
+        first, second = await read_prices(http, 2, begun.removeprefix("id: "))
+        assert first.startswith('data: {"cents":100}\nid: ')
+        assert [second] == await read_prices(http, 1, first.partition("id: ")[2])
+        (told,) = await read_prices(http, 2, "made up:1")
+        assert told.split("\n")[0] == "event: reset"
+        assert told.rstrip().endswith("id:")
 
 
 async def test_listening_from_the_command_line() -> None:

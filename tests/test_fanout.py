@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from openline.errors import DeclarationError
+from openline.fanout import Entry
+from openline.filters import Filter
 from openline.framing import MESSAGES, Encoding
 from openline.options import ChannelOptions, History, Limits, Slow
+from openline.protocol.client_pb2 import Reply
 from openline.protocol.protobuf import PROTOBUF
-from tests.engine import RecordingWire, running, send
+from openline.publication import Publication
+from tests.engine import Engine, RecordingWire, running, send
+from tests.protocol.fossil import apply
 
 RAW = ChannelOptions(raw=True, history=History())
 
@@ -125,6 +133,98 @@ def test_dropping_and_history_exclude_each_other(slow: Slow) -> None:
     """Who recovers is promised everything: the declaration says so."""
     with pytest.raises(DeclarationError, match="history exclude each other"):
         ChannelOptions(slow=slow, history=History())
+
+
+# --- who shares bytes with whom -----------------------------------------------------------------------------------
+
+
+def reduced(engine: Engine, **request: Any) -> RecordingWire:
+    """Connect a client that subscribes with wishes."""
+    wire, session = engine.client()
+    send(session, id=2, subscribe={"channel": "a", **request})
+    return wire
+
+
+async def test_equal_filters_share_the_same_bytes() -> None:
+    """One batch for a filter, whoever brought it; another filter has another."""
+    options = ChannelOptions(filters=True)
+    red, blue = ({"key": "colour", "cmp": "eq", "val": colour} for colour in ("red", "blue"))
+    async with running(options) as engine:
+        first, second, other = reduced(engine, tf=red), reduced(engine, tf=dict(red)), reduced(engine, tf=blue)
+        await engine.settle()
+        for colour in ("red", "blue"):
+            await engine.node.publish("a", b'"x"', options, tags={"colour": colour})
+        await engine.settle()
+        assert first.chunks[-1] is second.chunks[-1]
+        assert first.chunks[-1] != other.chunks[-1]
+
+
+def test_a_filter_is_asked_once_for_each_publication() -> None:
+    """However many codecs and wishes for joins there are beside it."""
+    asked: list[object] = []
+
+    def all_of_them(tags: Mapping[str, str]) -> bool:
+        asked.append(tags)
+        return True
+
+    wanted = Filter(all_of_them)
+    entry = Entry(1, Publication(b"1", tags={"a": "b"}))
+    assert entry.is_for(wanted)
+    assert entry.is_for(wanted)
+    assert asked == [{"a": "b"}]
+
+
+async def test_newcomers_with_delta_share_their_first_payload_and_all_the_patches_after_it() -> None:
+    """A wave of them costs no more than one."""
+    options = ChannelOptions(history=History(), delta=True)
+    async with running(options) as engine:
+        wires = [reduced(engine, delta="fossil") for _ in range(3)]
+        await engine.settle()
+        for number in range(2):
+            await engine.publish("a", "x" * 100 + str(number))
+            await engine.settle()
+            assert len({id(wire.chunks[-1]) for wire in wires}) == 1
+            assert (b'"delta":true' in wires[0].chunks[-1]) is bool(number)
+
+
+async def test_a_protobuf_client_gets_patches_as_bytes() -> None:
+    """Whatever the bytes are; the text of a JSON client and they are made of the same patch."""
+    options = ChannelOptions(raw=True, history=History(), delta=True)
+    payloads = [
+        bytes(range(100, 256)),
+        bytes(range(100, 255)) + b"!",
+        b'"' + b"x" * 100 + b'"',
+        b'"' + b"x" * 99 + b'"',
+    ]
+    async with running(options) as engine:
+        binary = BinaryWire()
+        session = engine.commands.open(binary)
+        session.receive(_frame(b"\x08\x01\x22\x00") + _frame(b"\x08\x02\x2a\x0b\x0a\x01a\x62\x06fossil"))
+        await engine.settle()
+        for payload in payloads:
+            await engine.node.publish("a", payload, options)
+            await engine.settle()
+        pubs = [Reply.FromString(chunk[1 + (chunk[0] > 127) :]).push.pub for chunk in binary.chunks[-4:]]
+        assert [pub.delta for pub in pubs] == [False, True, False, True]
+        made = b""
+        for pub, payload in zip(pubs, payloads, strict=True):
+            made = apply(made, pub.data) if pub.delta else pub.data
+            assert made == payload
+
+
+async def test_a_payload_that_does_not_pass_is_not_looked_at() -> None:
+    """Bytes that a JSON client cannot have end it only if they were for it."""
+    options = ChannelOptions(raw=True, filters=True)
+    async with running(options) as engine:
+        wire = reduced(engine, tf={"key": "text", "cmp": "ex"})
+        await engine.settle()
+        await engine.node.publish("a", b"\xff", options)
+        await engine.node.publish("a", b"1", options, tags={"text": ""})
+        await engine.settle()
+        assert wire.publications("a") == [1]
+        await engine.node.publish("a", b"\xff", options, tags={"text": ""})
+        await engine.settle()
+        assert wire.close_code == 3506
 
 
 def _frame(message: bytes) -> bytes:

@@ -30,12 +30,19 @@ HOUSE: Final = """
     0  options
 
     1  protocol.messages
+    1  filters
     1  protocol.codec
     1  protocol.json
     1  protocol.client_pb2      google
     1  protocol.protobuf        google
+    1  protocol.emulation
+    1  protocol.delta
+    1  protocol.packed
     1  protocol.pushes
+    1  protocol.unidirectional
+    1  reduction
     1  framing
+    1  bare
     1  origins
     1  urls
 
@@ -73,18 +80,23 @@ HOUSE: Final = """
     3  tasks
     3  conductor
     3  session
+    3  mailbox
     3  places
     3  cluster
     3  node
-    3  orders
+    3  emulation
     3  recovery
+    3  following
     3  application
     3  membership
     3  paging
     3  catching_up
     3  departures
+    3  beginnings
     3  connecting
+    3  refreshing
     3  commands
+    3  orders
 
     4  wires/                   uvicorn websockets
     4  uvicorn                  uvicorn websockets
@@ -106,12 +118,18 @@ HOUSE: Final = """
     5  publisher
     5  workers
     5  routes/
+    5  line
     5  router
+    5  api/
     5  hub
     5  openline
 
     6  testing/                 google
     6  demo/                    jwt
+    6  backend/                 httpx2
+    6  settings
+    6  listening
+    6  server                   uvicorn
     6  cli/                     typer rich uvicorn
 """
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shlex
+import subprocess
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,10 +16,15 @@ import pytest
 from fastapi import FastAPI
 
 from openline.errors import OpenlineError
+from openline.server import application
+from openline.settings import load
 from openline.testing import Client, Closed, HandshakeRefused, Refused, connect, started
+from tests.api.house import served
+from tests.bare_client import bare_line
 from tests.engines.valkey import ValkeyServer
 from tests.pages import ROOT, page, program
 from tests.running import openline_run, running
+from tests.wires.servers import uvicorn_server
 
 MODULES = ROOT / "web/node_modules"
 
@@ -202,6 +210,99 @@ async def test_subscription_tokens_of_the_authentication_page(monkeypatch: pytes
             assert (await client.closed()).code == 3503
 
 
+async def test_on_refresh_of_the_authentication_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says another hour to those who are signed in."""
+    async with program(page("docs/authentication.md"), "private.py", monkeypatch) as private, connect(private.app):
+        (session,) = private.hub.sessions.values()
+        assert await private.another_hour(session) is None
+        session.user = "ada"
+        assert await private.another_hour(session) > private.datetime.now(private.UTC)
+
+
+# --- backend events -----------------------------------------------------------------------------------------------
+
+
+async def test_the_back_end_of_the_events_page(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The standalone server of the page's file asks the page's program: each event has the answer that is shown."""
+    events = page("docs/events.md")
+    events.write_files(folder)
+    async with program(events, "backend.py", monkeypatch) as back_end, routes(back_end.app) as http:
+        assert (await http.post("/events/connect", json={})).status_code == 403
+        with uvicorn_server(back_end.app, ws="none") as server:
+            settings = (folder / "openline.toml").read_text().replace("127.0.0.1:9000", f"127.0.0.1:{server.port}")
+            (folder / "openline.toml").write_text(settings)
+            app = application(load(folder / "openline.toml", {}))
+            async with started(app):
+                async with connect(app, headers={"cookie": "session=5e55"}) as ada:
+                    await ada.subscribe("room:lobby")
+                    await ada.subscribe("news")
+                    assert await refused(ada, "room:attic") == 103
+                    await ada.publish("room:lobby", "hello")
+                    publication = await ada.publication("room:lobby")
+                    assert publication["data"] == {"text": "hello", "by": "ada"}
+                    assert publication["info"]["chan_info"] == {"role": "member"}
+                    with pytest.raises(Refused, match="103"):
+                        await ada.publish("news", "hello")
+                    assert await ada.rpc("rooms.list", None) == ["room:lobby"]
+                    with pytest.raises(Refused, match="104"):
+                        await ada.rpc("rooms.close", None)
+                assert str(await kept_out(app)) == "4501 sign in first"
+    told = capsys.readouterr().out
+    assert "ada left room:lobby" in told
+    assert "ada left the server" in told
+
+
+# --- plain endpoints ----------------------------------------------------------------------------------------------
+
+
+async def test_the_short_way_from_the_tutorial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old page's messages pass as they were, in as many lines as the page says."""
+    guide = page("docs/from-connection-manager.md")
+    sizes = {
+        block.file: len([line for line in block.text.splitlines()[1:] if line.strip()])
+        for block in guide.blocks("python")
+        if block.file in ("before.py", "plain.py")
+    }
+    assert sizes == {"before.py": 23, "plain.py": 11}
+    assert "11 lines, blank ones aside, where there were 23" in guide.text.replace("\n", " ")
+    async with (
+        program(guide, "plain.py", monkeypatch) as plain,
+        bare_line(plain.app, "/chat/ada") as ada,
+        bare_line(plain.app, "/chat/bob") as bob,
+    ):
+        ada.send("hello")
+        assert [await each.next() for each in (ada, bob)] == ['{"author":"ada","text":"hello"}'] * 2
+
+
+async def test_the_tracker_of_the_plain_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FastAPI's dependencies decide who comes in; what is no spot is answered, the rest goes to everybody."""
+    guide = page("docs/plain-endpoints.md")
+    async with program(guide, "tracker.py", monkeypatch) as tracker:
+        mine = "/trucks/7?token=token-of-ada"
+        async with bare_line(tracker.app, mine) as ada, bare_line(tracker.app, mine) as bob:
+            ada.send("nonsense")
+            assert await ada.next() == '{"error":"that is no spot"}'
+            ada.send('{"x": 1, "y": 2}')
+            assert [await each.next() for each in (ada, bob)] == ['{"x":1.0,"y":2.0}'] * 2
+        async with bare_line(tracker.app, "/trucks/7", accepted=False) as stranger:
+            assert await stranger.closed() == (3507, "sign in first")
+
+
+async def test_the_prices_of_the_plain_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task follows; the events of the route are those of examples/prices.py, which is driven on a real server."""
+    async with program(page("docs/plain-endpoints.md"), "prices.py", monkeypatch) as prices:
+        position = await prices.price.publish({"cents": 100}, item="TEA")
+        await prices.price.publish({"cents": 110}, item="TEA")
+        async with asyncio.timeout(5):
+            async for event in prices.prices("TEA", str(position)):
+                assert event.data.cents == 110
+                break
+            (reset,) = [event async for event in prices.prices("TEA", "made up")]
+        assert (reset.event, reset.id) == ("reset", "")
+
+
 # --- concepts -----------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +323,37 @@ async def test_the_shop_of_the_concepts_page(monkeypatch: pytest.MonkeyPatch) ->
         newest = await ada.subscribe("price:corner:tea", recover=True, offset=0, epoch="")
         assert [missed["data"] for missed in newest["publications"]] == [{"price": 230}]
         assert await ada.rpc("price.now", {"shop": "corner", "item": "tea"}) == 230
+
+
+# --- sending less -------------------------------------------------------------------------------------------------
+
+
+async def test_the_market_of_the_bandwidth_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second book is a patch of the first; of the trades only those that pass arrive."""
+    book = {"bids": [["1.08", number] for number in range(20)], "asks": [["1.09", 5]]}
+    chosen = {
+        "op": "and",
+        "nodes": [
+            {"key": "symbol", "cmp": "in", "vals": ["EURUSD", "EURCHF"]},
+            {"key": "size", "cmp": "gte", "val": "1000"},
+        ],
+    }
+    async with (
+        program(page("docs/bandwidth.md"), "market.py", monkeypatch) as market,
+        routes(market.app) as http,
+        connect(market.app) as client,
+    ):
+        assert (await client.subscribe("book:EURUSD", delta="fossil"))["delta"]
+        await client.subscribe("trades", tf=chosen)
+        for size in (5, 6):
+            await http.post("/books/EURUSD", json=book | {"asks": [["1.09", size]]})
+        whole, patch = [await client.publication("book:EURUSD") for _ in range(2)]
+        assert "delta" not in whole
+        assert patch["delta"]
+        assert len(patch["data"]) < len(whole["data"]) / 4
+        for symbol, size in (("EURUSD", 10), ("GBPUSD", 5_000), ("EURCHF", 1_000)):
+            await http.post("/trades", json={"symbol": symbol, "price": "1.1", "size": size})
+        assert (await client.publication("trades"))["data"]["symbol"] == "EURCHF"
 
 
 # --- scaling out --------------------------------------------------------------------------------------------------
@@ -272,3 +404,38 @@ async def test_the_functions_of_the_publishing_page(valkey: ValkeyServer, monkey
             heard = [(await client.publication())["data"]["text"] for _ in range(4)]
 
     assert heard == ["tea", "cake", "order 7 is paid", "the end"]
+
+
+# --- the server API -----------------------------------------------------------------------------------------------
+
+
+def answers(text: str) -> re.Pattern[str]:
+    """Make a pattern of an answer as a page shows it: an ellipsis stands for what is another each time."""
+    return re.compile(".+?".join(map(re.escape, text.rstrip("\n").split("…"))))
+
+
+async def test_the_requests_of_the_api_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each `curl` is answered as the page says, one after the other; so is what it does to a client."""
+    api = page("docs/api.md")
+    async with program(api, "main.py", monkeypatch) as main, served(main.app) as address:
+        blocks = [block for block in api.blocks() if block.language in ("console", "text")]
+        for asked, answered in zip(blocks[::2], blocks[1::2], strict=True):
+            assert (asked.language, answered.language) == ("console", "text")
+            commands, shown = asked.text.splitlines(), answered.text.splitlines()
+            for command, answer in zip(commands, shown, strict=True):
+                curl = shlex.split(command.replace("http://127.0.0.1:8000", address))
+                given = await asyncio.to_thread(subprocess.check_output, [*curl, "-sS", "--noproxy", "*"], text=True)
+                assert answers(answer).fullmatch(given), (command, given)
+
+
+async def test_the_back_end_of_the_api_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It publishes with the released library, and a client in the room hears it."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    api = page("docs/api.md")
+    async with program(api, "main.py", monkeypatch) as main, served(main.app) as address:
+        monkeypatch.setenv("API", f"{address}/api")
+        async with program(api, "back_end.py", monkeypatch) as back_end, connect(main.app, name="ann") as ann:
+            await ann.subscribe("room:lobby")
+            offset = await asyncio.to_thread(back_end.announce, "hello")
+            said = await ann.publication("room:lobby")
+            assert (said["data"], said["offset"]) == ({"text": "hello"}, offset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +16,7 @@ from openline.options import ChannelOptions, Heartbeat, History, Limits
 from openline.publication import Message, Publication
 from openline.session import Session
 from openline.testing import VirtualClock
-from tests.engine import Engine, RecordingWire, running
+from tests.engine import PLAIN, Engine, RecordingWire, running
 from tests.remote_broker import RemoteBroker
 
 OPTIONS = ChannelOptions(history=History(size=8, seconds=60))
@@ -29,7 +29,19 @@ class Follower:
     """A client as the SDKs are: it keeps its position, comes back with it, and believes what it is told.
 
     It fails the test when it is given anything but the successor of what it has.
+
+    Attributes:
+        options: what is declared for the channel.
+        wishes: what it asks for as it subscribes.
     """
+
+    options: ClassVar[ChannelOptions] = OPTIONS
+    wishes: ClassVar[dict[str, Any]] = {}
+
+    @staticmethod
+    def message(number: int) -> tuple[object, dict[str, str] | None]:
+        """Give what is published, and its tags."""
+        return number, None
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -58,7 +70,7 @@ class Follower:
     def _subscribe(self) -> None:
         assert self.session is not None
         self._subscribes += 1
-        request: dict[str, Any] = {"channel": "a"}
+        request: dict[str, Any] = {"channel": "a", **self.wishes}
         if self.knows_position:
             request |= {"recover": True, "epoch": self.epoch, "offset": self.offset}
         self.session.receive(json.dumps({"id": self._subscribes, "subscribe": request}).encode())
@@ -95,7 +107,7 @@ class Follower:
 
     def _subscribed(self, result: dict[str, Any]) -> None:
         if result.get("recovered"):
-            assert result.get("offset", 0) == self.offset, "a recovery walks on from where the client stood"
+            self._recovered(result.get("offset", 0))
             for publication in result.get("publications", ()):
                 self._advance(publication)
             assert result["epoch"] == self.epoch
@@ -106,6 +118,13 @@ class Follower:
         self.epoch, self.offset, self.knows_position = result["epoch"], result.get("offset", 0), True
         self.missed_nothing_since = self.offset
 
+    def _recovered(self, offset: int) -> None:
+        assert offset == self.offset, "a recovery walks on from where the client stood"
+
+    def has_all_of(self, published: int) -> bool:
+        """Tell whether nothing is missing of so many."""
+        return self.offset == published
+
     def _advance(self, publication: dict[str, Any]) -> None:
         assert publication["offset"] == self.offset + 1, f"has {self.offset}, was given {publication['offset']}"
         assert publication["data"] == publication["offset"], "the data is of another publication"
@@ -115,10 +134,13 @@ class Follower:
 class World:
     """A node, some followers, and everything that can go wrong."""
 
-    def __init__(self, engine: Engine, broker: RemoteBroker | None, followers: int) -> None:
+    def __init__(
+        self, engine: Engine, broker: RemoteBroker | None, followers: int, kind: type[Follower] = Follower
+    ) -> None:
         self.engine = engine
         self.broker = broker
-        self.followers = [Follower(engine) for _ in range(followers)]
+        self.kind = kind
+        self.followers = [kind(engine) for _ in range(followers)]
         self.published = 0
 
     async def act(self, step: tuple[str, int]) -> None:
@@ -143,6 +165,8 @@ class World:
             await self.engine.clock.advance(70)
         elif kind == "go round":
             await go_round(number)
+        elif kind == "aside" and not (self.broker is not None and self.broker.away):
+            await self.engine.node.publish("a", json.dumps(f"aside {'и' * number}, {number}").encode(), PLAIN)
         elif self.broker is not None:
             self.trouble(self.broker, kind, number)
 
@@ -150,11 +174,12 @@ class World:
         """Publish from here, or from another node while this one is cut off."""
         for _ in range(count):
             self.published += 1
+            value, tags = self.kind.message(self.published)
+            data = json.dumps(value, ensure_ascii=False).encode()
             if self.broker is not None and self.broker.away:
-                data = json.dumps(self.published).encode()
-                await self.broker.inner.publish("a", data, history=OPTIONS.history)
+                await self.broker.inner.publish("a", data, history=OPTIONS.history, tags=tags)
             else:
-                await self.engine.publish("a", self.published)
+                await self.engine.node.publish("a", data, OPTIONS, tags=tags)
 
     def trouble(self, broker: RemoteBroker, kind: str, number: int) -> None:
         """What only a network does."""
@@ -206,7 +231,7 @@ class World:
             await self.engine.settle()
         for follower in self.followers:
             follower.look()
-            assert follower.offset == self.published, "somebody is behind and was not told"
+            assert follower.has_all_of(self.published), "somebody is behind and was not told"
         await self.publish(1)
         for _ in range(4):
             await self.engine.settle()
@@ -234,17 +259,19 @@ STEPS = st.lists(
 )
 
 
-async def live(steps: list[tuple[str, int]], *, remote: bool) -> None:
+async def live(
+    steps: list[tuple[str, int]], *, remote: bool, kind: type[Follower] = Follower, limits: Limits = LIMITS
+) -> None:
     """Play the steps and see where everybody stands."""
     clock = VirtualClock()
     memory = MemoryBroker(now=clock.wall)
     network = RemoteBroker(memory) if remote else None
-    running_engine = running(OPTIONS, broker=network or memory, clock=clock, limits=LIMITS, heartbeat=SILENT)
+    running_engine = running(kind.options, broker=network or memory, clock=clock, limits=limits, heartbeat=SILENT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(healing, "RETRY_SECONDS", 0)
         patch.setattr(catching_up, "RETRY_SECONDS", 0)
         async with running_engine as engine:
-            await play(World(engine, network, followers=3), steps)
+            await play(World(engine, network, followers=3, kind=kind), steps)
 
 
 async def play(world: World, steps: list[tuple[str, int]]) -> None:
@@ -255,7 +282,7 @@ async def play(world: World, steps: list[tuple[str, int]]) -> None:
         await world.act(step)
     await world.rest()
     for follower in world.followers:
-        assert follower.offset == world.published, "somebody is behind and was not told"
+        assert follower.has_all_of(world.published), "somebody is behind and was not told"
 
 
 @pytest.mark.parametrize("remote", [False, True], ids=["memory", "network"])

@@ -280,3 +280,29 @@ async def test_a_node_that_cannot_reach_its_broker_does_not_start() -> None:
         async with node.hub.running():
             pass
     assert "secret" not in str(refused.value)
+
+
+async def test_followers_on_other_nodes(url: str) -> None:
+    """What is published on one node is followed on another, and from a position of the one on the other."""
+    async with houses(url) as (here, there), asyncio.timeout(PATIENCE_SECONDS):
+        publications = there.room.follow(name="x")
+        first = asyncio.ensure_future(anext(publications))
+        await until(lambda: "room:x" in there.hub._node._topics)
+        while not first.done():
+            await here.room.publish("begin", name="x")
+            await asyncio.wait([first], timeout=0.1)
+        position = (await first).position
+        for number in range(5):
+            await here.room.publish(number, name="x")
+        got: list[Any] = []
+        while not got or got[-1] != 4:
+            got.append((await anext(publications)).message)
+        assert [each for each in got if each != "begin"] == list(range(5))
+        await publications.aclose()
+
+        again = here.hub.follow("room:x", since=position)
+        got = []
+        while not got or got[-1] != 4:
+            got.append((await anext(again)).message)
+        assert [each for each in got if each != "begin"] == list(range(5))
+        await again.aclose()

@@ -157,3 +157,10 @@ def test_the_limits_are_those_of_the_reference() -> None:
     assert limits.expiry_grace_seconds == 25
     assert limits.connect_seconds == 10
     assert Heartbeat() == Heartbeat(ping_seconds=25, pong_seconds=10)
+
+
+@pytest.mark.parametrize("wrong", ["force", "", 2, None])
+def test_arrivals_are_told_to_nobody_to_who_asks_or_to_all(wrong: Any) -> None:
+    """No other word is one."""
+    with pytest.raises(DeclarationError, match=r"join_leave is .*: it must be False, True or 'forced'"):
+        ChannelOptions(join_leave=wrong)

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import msgspec
 import pytest
 
 from openline import cluster, codes
@@ -28,7 +29,7 @@ from openline.errors import (
 )
 from openline.node import Node
 from openline.options import ChannelOptions, Heartbeat, Limits
-from openline.orders import Orders, Survey
+from openline.orders import Orders, Survey, Target
 from openline.presence.memory import MemoryPresence
 from openline.protocol.messages import ConnectRequest
 from openline.session import Session
@@ -80,7 +81,7 @@ class Place:
         )
         self.app = House(options)
         self.commands = Commands(self.node, self.app)
-        self.orders = Orders(self.node, self.app.encode)
+        self.orders = Orders(self.commands)
 
     async def client(self, name: str, *channels: str) -> tuple[RecordingWire, Session]:
         """Connect a client of a user that subscribes to these channels."""
@@ -129,7 +130,7 @@ async def test_a_message_reaches_every_session_of_a_user_on_every_node(count: in
         ann = [(await place.client("ann"))[0] for place in nodes for _ in range(2)]
         bob = [(await place.client("bob"))[0] for place in nodes]
         for place in nodes:
-            assert await place.orders.send("ann", {"from": place.node.id}) == 2 * count
+            assert await place.orders.send(Target("ann"), {"from": place.node.id}) == 2 * count
 
         messages = [{"data": {"from": place.node.id}} for place in nodes]
         assert [told(wire, "message") for wire in ann] == [messages] * len(ann)
@@ -140,10 +141,10 @@ async def test_a_user_is_subscribed_and_unsubscribed_on_every_node() -> None:
     """Each client is told, and gets what is published from then on."""
     async with places(2, KEPT) as (here, there):
         wires = [(await place.client("ann"))[0] for place in (here, there)]
-        assert await here.orders.subscribe("ann", "a") == 2
+        assert await here.orders.subscribe(Target("ann"), "a") == 2
         await here.node.publish("a", b"1", KEPT)
         await settle()
-        assert await there.orders.unsubscribe("ann", "a", codes.UNSUBSCRIBED_BY_SERVER) == 2
+        assert await there.orders.unsubscribe(Target("ann"), "a", codes.UNSUBSCRIBED_BY_SERVER) == 2
         await here.node.publish("a", b"2", KEPT)
         await settle()
         for wire in wires:
@@ -158,7 +159,7 @@ async def test_one_that_is_in_the_channel_already_stays() -> None:
         inside, _ = await there.client("ann", "a")
         outside, session = await there.client("ann")
         await here.client("ann", "a")
-        await here.orders.subscribe("ann", "a")
+        await here.orders.subscribe(Target("ann"), "a")
         assert (told(inside, "subscribe"), len(told(outside, "subscribe"))) == ([], 1)
         assert session.channels == {"a"}
 
@@ -168,7 +169,7 @@ async def test_a_user_is_disconnected_on_every_node() -> None:
     async with places(3) as nodes:
         ann = [(await place.client("ann"))[0] for place in nodes]
         bob, _ = await nodes[0].client("bob")
-        assert await nodes[0].orders.disconnect("ann", GOODBYE) == 3
+        assert await nodes[0].orders.disconnect(Target("ann"), GOODBYE) == 3
         assert [wire.close_code for wire in ann] == [4321] * 3
         assert bob.close_code is None
 
@@ -179,20 +180,59 @@ async def test_one_that_is_still_connecting_elsewhere_is_disconnected_too() -> N
         there.app.door.clear()
         wire, _ = await there.client("ann")
         assert there.node.sessions_of("ann") == ()
-        assert await here.orders.disconnect("ann", GOODBYE) == 1
+        assert await here.orders.disconnect(Target("ann"), GOODBYE) == 1
         there.app.door.set()
         await settle()
         assert wire.close_code == 4321
         assert there.node.sessions_of("ann") == ()
 
 
+async def test_one_connection_of_a_user_is_meant_by_its_id_or_its_secret() -> None:
+    """Wherever it is; both have to fit, and the user too. One without a secret is meant by no secret."""
+    async with places(2) as (here, there):
+        wires = [await place.client("ann") for place in (here, there)]
+        (first, _), (second, session) = wires
+        session.secret = "s3cret"
+        for target in (Target("ann", session.id), Target("ann", "", "s3cret")):
+            assert await here.orders.send(target, 1) == 1
+        assert (told(first, "message"), len(told(second, "message"))) == ([], 2)
+        for target in (Target("bob", session.id), Target("ann", "nobody"), Target("ann", session.id, "wrong")):
+            assert await here.orders.send(target, 1) == 0
+            assert await here.orders.disconnect(target, GOODBYE) == 0
+        assert await here.orders.disconnect(Target("ann"), GOODBYE, spared=[session.id]) == 1
+        assert (first.close_code, second.close_code) == (4321, None)
+
+
+async def test_all_channels_are_left_at_once() -> None:
+    """Each is told."""
+    async with places(2) as (here, there):
+        wire, session = await there.client("ann", "a", "b")
+        assert await here.orders.unsubscribe(Target("ann"), "", codes.UNSUBSCRIBED_BY_SERVER) == 1
+        assert session.channels == set()
+        assert len(told(wire, "unsubscribe")) == 2
+
+
+async def test_a_connection_is_given_another_end_elsewhere() -> None:
+    """And is told, in whole seconds; what others see of it changes with it."""
+    async with places(2) as (here, there):
+        wire, session = await there.client("ann")
+        now = there.node.clock.wall()
+        assert await here.orders.refresh(Target("ann"), now + 60, b'{"a":1}') == 1
+        assert told(wire, "refresh") == [{"expires": True, "ttl": 60}]
+        assert session.info == {"a": 1}
+        await here.orders.refresh(Target("ann"), None)
+        assert (session.ends_at, session.info) == (None, {"a": 1})
+        await here.orders.refresh(Target("ann"), now - 1)
+        assert wire.close_code == 3005
+
+
 async def test_a_user_on_no_node_is_no_error() -> None:
     """Whether anybody is there, nobody knows in time."""
     async with places(2) as (here, _):
-        assert await here.orders.send("nobody", 1) == 0
-        assert await here.orders.subscribe("nobody", "a") == 0
-        assert await here.orders.unsubscribe("nobody", "a", codes.UNSUBSCRIBED_BY_SERVER) == 0
-        assert await here.orders.disconnect("nobody", GOODBYE) == 0
+        assert await here.orders.send(Target("nobody"), 1) == 0
+        assert await here.orders.subscribe(Target("nobody"), "a") == 0
+        assert await here.orders.unsubscribe(Target("nobody"), "a", codes.UNSUBSCRIBED_BY_SERVER) == 0
+        assert await here.orders.disconnect(Target("nobody"), GOODBYE) == 0
 
 
 async def test_a_node_that_has_left_is_not_asked() -> None:
@@ -204,9 +244,9 @@ async def test_a_node_that_has_left_is_not_asked() -> None:
             async with there.node.running():
                 await settle()
                 await there.client("ann")
-                assert await here.orders.send("ann", 1) == 1
+                assert await here.orders.send(Target("ann"), 1) == 1
             await settle()
-            assert await here.orders.send("ann", 2) == 0
+            assert await here.orders.send(Target("ann"), 2) == 0
 
 
 # --- what goes wrong elsewhere ----------------------------------------------------------------------------------------
@@ -231,7 +271,7 @@ async def test_a_refusal_on_another_node_is_raised_as_what_it_was(refusal: Refus
         await there.client("ann")
         there.app.refusals["a"] = refusal
         with pytest.raises(type(refusal)) as caught:
-            await here.orders.subscribe("ann", "a")
+            await here.orders.subscribe(Target("ann"), "a")
         assert type(caught.value) is type(refusal)
         assert caught.value.code == refusal.code
         assert str(caught.value) == str(refusal)
@@ -245,7 +285,7 @@ async def test_one_that_is_refused_keeps_nobody_else_out() -> None:
         _, free = await there.client("ann")
         _, also = await here.client("ann")
         with pytest.raises(LimitExceeded, match="more than 3 channels"):
-            await here.orders.subscribe("ann", "a")
+            await here.orders.subscribe(Target("ann"), "a")
         assert [sorted(session.channels) for session in (full, free, also)] == [["x", "y", "z"], ["a"], ["a"]]
 
 
@@ -255,7 +295,7 @@ async def test_a_broker_that_is_away_from_another_node_is_said_to_be() -> None:
         await there.client("ann")
         there.app.refusals["a"] = BrokerUnavailable("no route")
         with pytest.raises(BrokerUnavailable, match=rf"no route \(on node {there.node.process}\)"):
-            await here.orders.subscribe("ann", "a")
+            await here.orders.subscribe(Target("ann"), "a")
 
 
 async def test_an_error_nobody_thought_of_is_in_the_log_of_its_node(caplog: pytest.LogCaptureFixture) -> None:
@@ -264,7 +304,7 @@ async def test_an_error_nobody_thought_of_is_in_the_log_of_its_node(caplog: pyte
         await there.client("ann")
         there.app.refusals["a"] = ZeroDivisionError("as the test wants")
         with pytest.raises(InternalError, match="its log says why") as caught:
-            await here.orders.subscribe("ann", "a")
+            await here.orders.subscribe(Target("ann"), "a")
         assert "as the test wants" not in str(caught.value)
     assert "as the test wants" in caplog.text
 
@@ -278,6 +318,24 @@ async def test_an_order_of_another_version_is_refused_and_does_no_harm(caplog: p
     assert "an order of another node failed" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "order",
+    [
+        {"type": "disconnect", "user": "ann", "code": 4321, "reason": "goodbye"},
+        {"type": "disconnect", "to": {"user": "ann"}, "code": 4321, "reason": "bye", "spared": [], "only": ["x"]},
+        {"type": "disconnect", "to": {"user": "ann", "device": "x"}, "code": 4321, "reason": "bye", "spared": []},
+    ],
+)
+async def test_no_half_of_an_order_is_carried_out(order: dict[str, object]) -> None:
+    """One of an older version says less, one of a newer more: here it would be to disconnect the wrong ones."""
+    async with places(1) as (here,):
+        wire, _ = await here.client("ann")
+        report = here.orders._reports.decode(await here.node.cluster.carry_out(msgspec.msgpack.encode(order)))
+        assert report.refusal is not None
+        assert report.refusal[0] == 100
+        assert wire.close_code is None
+
+
 async def test_a_node_that_is_cut_off_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others have done it, and it may be asked for again."""
     monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.02)
@@ -285,10 +343,10 @@ async def test_a_node_that_is_cut_off_is_named(monkeypatch: pytest.MonkeyPatch) 
         wire, _ = await here.client("ann")
         assert isinstance(there.broker, NetworkBroker)
         with there.broker.cut(), pytest.raises(BrokerUnavailable, match=there.node.id):
-            await here.orders.send("ann", 1)
+            await here.orders.send(Target("ann"), 1)
         assert told(wire, "message") == [{"data": 1}]
         assert here.node.counters.words_unanswered == 1
-        assert await here.orders.send("ann", 2) == 1
+        assert await here.orders.send(Target("ann"), 2) == 1
 
 
 async def test_an_order_before_the_start_is_an_error() -> None:
@@ -296,7 +354,7 @@ async def test_an_order_before_the_start_is_an_error() -> None:
     clock = VirtualClock()
     place = Place(Network(clock.wall).broker(), clock, PLAIN)
     with pytest.raises(HubNotStarted, match="an order to all nodes"):
-        await place.orders.send("ann", 1)
+        await place.orders.send(Target("ann"), 1)
 
 
 async def test_sessions_and_orders_are_of_one_process_with_the_memory_broker() -> None:
@@ -305,11 +363,11 @@ async def test_sessions_and_orders_are_of_one_process_with_the_memory_broker() -
     place = Place(MemoryBroker(now=clock.wall), clock, PLAIN)
     async with place.node.running():
         wire, _ = await place.client("ann", "a")
-        assert await place.orders.send("ann", 1) == 1
-        assert await place.orders.subscribe("ann", "a") == 1
+        assert await place.orders.send(Target("ann"), 1) == 1
+        assert await place.orders.subscribe(Target("ann"), "a") == 1
         assert (await place.orders.survey("")).channels == {"a": 1}
         with pytest.raises(BadRequest):
-            await place.orders.subscribe("ann", "no name")
+            await place.orders.subscribe(Target("ann"), "no name")
         await settle()
         assert told(wire, "message") == [{"data": 1}]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from openline.errors import UnrecoverablePosition
 from openline.publication import EMPTY, Arrival, ClientInfo, Position, Publication
 
 ADA = ClientInfo(user="42", client="c-1")
@@ -20,6 +21,19 @@ def test_positions_compare_by_epoch_and_offset() -> None:
     assert Position("a", 1) == Position("a", 1)
     assert Position("a", 1) != Position("b", 1)
     assert Position("a", 1) != Position("a", 2)
+
+
+@pytest.mark.parametrize("position", [Position("a", 1), Position("a:b", 2**64 - 1), Position.NONE], ids=str)
+def test_a_position_is_one_word(position: Position) -> None:
+    """It is written into the id of an event, and read from what a client sends back."""
+    assert Position.parse(str(position)) == position
+
+
+@pytest.mark.parametrize("text", ["", "a", "a:", "a:-1", "a:1.0", "a:٣", f"a:{2**64}", "a:" + "1" * 5_000])
+def test_what_is_no_position(text: str) -> None:
+    """A client may send anything: from there nothing can be recovered."""
+    with pytest.raises(UnrecoverablePosition, match="is no position"):
+        Position.parse(text)
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,14 @@ def test_a_key_is_published_once(room: PublisherChannel[Said], name: str) -> Non
     assert room.publish(Said(author="task", text="sent"), idempotency_key="order-2", name=name).offset == 2
 
 
+def test_what_is_not_to_be_kept_has_no_position(room: PublisherChannel[Said], name: str) -> None:
+    """And leaves the stream as it is."""
+    message = Said(author="task", text="at 40 %")
+
+    assert room.publish(message, skip_history=True, name=name) == Position.NONE
+    assert room.publish(message, name=name).offset == 1
+
+
 def test_an_older_version_is_not_published(room: PublisherChannel[Said], name: str) -> None:
     """The top is given in place of a position."""
     room.publish(Said(author="stock", text="3 left"), version=7, name=name)

@@ -11,7 +11,7 @@ import jwt
 import pytest
 from fastapi import HTTPException
 
-from openline import JWT, Accept, DeclarationError, History, Hub, Session, codes
+from openline import JWT, Accept, Allow, DeclarationError, History, Hub, Override, Session, codes
 from openline.testing import Refused, VirtualClock, connect, line
 from tests.serving import ended, refused, serving
 
@@ -446,3 +446,86 @@ async def test_half_characters_reach_nobody() -> None:
             assert await refused(client.rpc("nothing")) == 104
         async with line(app) as other:
             assert await refused(other.connect(data={"user": "evil"})) == 100
+
+
+# --- what handlers may say beside -------------------------------------------------------------------------------------
+
+
+async def test_a_handler_says_more_of_the_subscriptions_a_client_begins_with() -> None:
+    """What each is shown with, what the client is given, and what is otherwise than declared."""
+    hub = Hub()
+    hub.channel("room:{name}", presence=True)
+
+    @hub.on_connect
+    def let_in() -> Accept:
+        quiet = Allow(override=Override(presence=False))
+        seated = Allow(info={"seat": 1}, data="welcome")
+        return Accept(user="ann", channels=["room:a"], subscriptions={"room:b": seated, "room:c": quiet})
+
+    async with serving(hub) as app, line(app) as client:
+        result = await client.connect()
+        assert set(result["subs"]) == {"room:a", "room:b", "room:c"}
+        assert result["subs"]["room:b"]["data"] == "welcome"
+        assert (await client.presence("room:b"))[client.id]["chan_info"] == {"seat": 1}
+        assert await client.presence("room:c") == {}
+
+
+async def test_meta_of_a_handler_is_for_the_app_alone_and_goes_before_that_of_a_token() -> None:
+    """No client is ever shown it."""
+    hub = hub_with_tokens(VirtualClock())
+
+    @hub.on_connect
+    def let_in(session: Session) -> Accept:
+        return Accept(meta=None if session.user == "bob" else {"plan": "paid"})
+
+    async with serving(hub) as app:
+        for user, plan in (("ann", "paid"), ("bob", "free")):
+            async with connect(app, token=signed(sub=user, meta={"plan": "free"})) as client:
+                assert hub.sessions[client.id].meta == {"plan": plan}
+                assert "plan" not in str(client.frames)
+
+
+async def test_a_handler_is_given_the_headers_and_the_channels_of_the_connect_command() -> None:
+    """What a page writes there in place of headers, and where it stands in channels of the server's."""
+    hub = Hub()
+    given: list[object] = []
+
+    @hub.on_connect
+    def let_in(headers: dict[str, str], channels: list[str]) -> None:
+        given.extend((headers, channels))
+
+    async with serving(hub) as app, line(app) as client:
+        await client.connect(headers={"X-Tenant": "acme"}, subs={"room:a": {}})
+    assert given == [{"X-Tenant": "acme"}, ["room:a"]]
+
+
+async def test_one_procedure_may_answer_every_method_without_its_own() -> None:
+    """It is told which."""
+    hub = Hub()
+
+    @hub.rpc("known")
+    async def known() -> str:
+        return "its own"
+
+    @hub.rpc()
+    async def any_other(method: str, message: int) -> str:
+        return f"{method} {message}"
+
+    async with serving(hub) as app, connect(app) as client:
+        assert await client.rpc("known", None) == "its own"
+        assert await client.rpc("other", 7) == "other 7"
+    with pytest.raises(DeclarationError, match="already"):
+        hub.rpc()(lambda: None)
+
+
+async def test_a_procedure_of_bytes_gives_a_json_client_json() -> None:
+    """On one line; what is no JSON ends its connection with 3506."""
+    hub = Hub()
+
+    @hub.rpc("bytes")
+    async def answer(message: bytes) -> bytes:
+        return b"[1,\n2]" if message == b'"json"' else b"\xff"
+
+    async with serving(hub) as app, connect(app) as client:
+        assert await client.rpc("bytes", "json") == [1, 2]
+        assert await ended(client.rpc("bytes", "bytes")) == 3506

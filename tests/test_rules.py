@@ -9,7 +9,7 @@ import jwt
 import pytest
 from pydantic import BaseModel
 
-from openline import JWT, Allow, DeclarationError, History, Hub, PermissionDenied, Session
+from openline import JWT, Allow, DeclarationError, History, Hub, Override, PermissionDenied, Publish, Session
 from openline.testing import Refused, VirtualClock, connect
 from tests.serving import ended, refused, serving
 
@@ -364,3 +364,70 @@ async def test_who_was_not_let_in_may_not_publish_either() -> None:
         await client.subscribe("guarded")
         await client.publish("guarded", 1)
         assert asked == ["publish"]
+
+
+# --- what handlers may say beside -------------------------------------------------------------------------------------
+
+
+async def test_without_auth_a_token_is_for_the_handler_to_read() -> None:
+    """As with `on_connect`; with auth it is verified first, and the handler is given it all the same."""
+    hub = Hub()
+    room = hub.channel("room:{name}")
+    shown: list[str] = []
+
+    @room.on_subscribe
+    def keep(token: str) -> None:
+        shown.append(token)
+
+    async with serving(hub) as app, connect(app) as client:
+        await client.subscribe("room:a", token="of my own")
+        await client.subscribe("room:b")
+    assert shown == ["of my own", ""]
+
+
+async def test_a_handler_may_change_what_is_declared_for_one_subscription() -> None:
+    """`Override`, as a token may; the handler has the last word."""
+    hub = Hub()
+    room = hub.channel("room:{name}", presence=True)
+    room.on_subscribe(lambda name: Allow(override=Override(presence=name != "quiet")))
+    async with serving(hub) as app, connect(app) as client:
+        for name, there in (("quiet", False), ("loud", True)):
+            await client.subscribe(f"room:{name}")
+            assert (client.id in await client.presence(f"room:{name}")) is there
+
+
+async def test_a_handler_may_say_how_a_message_is_published() -> None:
+    """With its own message or the one that came: tags, what is kept, and what was published before."""
+    hub = Hub()
+    room = hub.channel("room:{name}", Said, history=History())
+
+    @room.on_publish
+    def how(message: Said) -> Publish:
+        if message.text == "twice":
+            return Publish(idempotency_key="k")
+        if message.text == "gone":
+            return Publish(skip_history=True)
+        return Publish(message.model_copy(update={"author": "ann"}), tags={"lang": "en"})
+
+    async with serving(hub) as app, connect(app) as client:
+        await client.subscribe("room:a")
+        for text in ("hello", "gone", "twice", "twice"):
+            await client.publish("room:a", {"author": "?", "text": text})
+        first = await client.publication("room:a")
+        assert (first["data"], first["tags"]) == ({"author": "ann", "text": "hello"}, {"lang": "en"})
+        page = await room.history(name="a")
+        assert [kept.message.text for kept in page.publications] == ["hello", "twice"]
+
+
+@pytest.mark.parametrize(("protobuf", "ends"), [(True, False), (False, True)])
+async def test_bytes_for_one_client_go_as_they_are_if_its_codec_carries_them(protobuf: bool, ends: bool) -> None:
+    """JSON has no place for what is none: 3506."""
+    hub = Hub()
+    room = hub.channel("room:{name}")
+    room.on_subscribe(lambda name: Allow(data=b"[1,\n2]" if name == "json" else b"\xff"))
+    async with serving(hub) as app, connect(app, protobuf=protobuf) as client:
+        assert (await client.subscribe("room:json"))["data"] == [1, 2]
+        if ends:
+            assert await ended(client.subscribe("room:bytes")) == 3506
+        else:
+            assert (await client.subscribe("room:bytes"))["data"] == b"\xff"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from openline import (
     Accept,
+    Allow,
     AlreadySubscribed,
     BadRequest,
     DeclarationError,
@@ -18,8 +20,10 @@ from openline import (
     Hub,
     LimitExceeded,
     Limits,
+    Position,
     Session,
     UnknownChannel,
+    UnrecoverablePosition,
     UsageError,
     codes,
 )
@@ -171,6 +175,44 @@ async def test_a_sessions_end_is_seen_at_its_user_at_once() -> None:
         it.session(it.bob).disconnect()
 
         assert it.hub.user("bob").sessions == ()
+
+
+async def test_what_goes_with_a_subscription_goes_with_every_one() -> None:
+    """Others see the info, each client is given the data, and what was missed follows."""
+    async with house() as it:
+        since = await it.hub.publish("room:a", 1)
+        await it.hub.publish("room:a", 2)
+        await it.hub.user("ann").subscribe("room:a", Allow(info={"role": 1}, data=[3]), since=since)
+        for client in it.ann:
+            assert (await client.push())["subscribe"]["data"] == [3]
+            assert (await client.publication())["data"] == 2
+        presence = await it.ann[0].presence("room:a")
+        assert [info["chan_info"] for info in presence.values()] == [{"role": 1}] * 3
+        with pytest.raises(UnrecoverablePosition):
+            await it.hub.user("bob").subscribe("room:a", since=Position("gone", 1))
+        assert it.session(it.bob).channels == set()
+
+
+async def test_sessions_may_be_spared() -> None:
+    """As the one in which a user changed the password."""
+    async with house() as it:
+        await it.hub.user("ann").disconnect(spare=[it.ann[1].id])
+        assert [(await client.closed()).code for client in (it.ann[0], it.ann[2])] == [3503, 3503]
+        assert set(it.hub.sessions) == {it.ann[1].id, it.bob.id}
+
+
+async def test_connections_are_given_another_end() -> None:
+    """And others see of them what is new; one that is past ends them now."""
+    async with house() as it:
+        await it.ann[0].subscribe("room:a")
+        await it.hub.user("ann").refresh(datetime(2100, 1, 1, tzinfo=UTC), info={"name": "Ann B."})
+        assert all([(await client.push())["refresh"]["expires"] for client in it.ann])
+        (seen,) = (await it.ann[0].presence("room:a")).values()
+        assert seen["conn_info"] == {"name": "Ann B."}
+        await it.hub.user("ann").refresh(1)
+        assert [(await client.closed()).code for client in it.ann] == [3005] * 3
+        with pytest.raises(DeclarationError, match="time zone"):
+            await it.hub.user("ann").refresh(datetime(2100, 1, 1))  # noqa: DTZ001  # that it has none is the point
 
 
 # --- one session ------------------------------------------------------------------------------------------------------

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from fastapi import FastAPI, Request, WebSocket
+from fastapi import FastAPI, Request, Response, WebSocket
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from openline.uvicorn_http import HTTPProtocol, PromptRequests
+from openline.wires.held import held_connection
 from tests.wires.client import TEXT, WAIT_SECONDS, Client, request
+from tests.wires.reader import Reader
+from tests.wires.reader import request as http_request
 from tests.wires.servers import Served, uvicorn_server
 
 
@@ -23,6 +26,7 @@ class Hasty(PromptRequests):
 
     request_seconds = 0.2
     request_bytes = 10_000
+    stalled_seconds = 0.2
 
 
 class HastyH11(Hasty, H11Protocol):
@@ -45,6 +49,28 @@ def echo() -> FastAPI:
     async def slow() -> str:
         await asyncio.sleep(0.5)  # longer than a request may take to come
         return "slow"
+
+    @app.get("/large")
+    async def large(asked: Request, seconds: float | None = None) -> Response:
+        if seconds is not None:
+            held = held_connection(asked.scope)
+            assert held is not None
+            held.end_within(seconds)
+        return Response(LARGE)
+
+    @app.get("/until-the-end")
+    async def until_the_end(asked: Request) -> str:
+        held, ended, again = held_connection(asked.scope), asyncio.Event(), asyncio.Event()
+        assert held is not None
+        held.when_server_ends(ended.set)
+        await ended.wait()
+        held.when_server_ends(again.set)  # at once, as it is ending
+        await again.wait()
+        held.when_server_ends(again.clear)
+        held.when_server_ends(None)
+        await asyncio.sleep(0)
+        assert again.is_set()
+        return "the end"
 
     @app.websocket("/ws")
     async def talk(websocket: WebSocket) -> None:
@@ -81,6 +107,10 @@ def left(connection: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return received
+
+
+#: More than the system takes for a client that does not read.
+LARGE = bytes(16 << 20)
 
 
 HEAD = b"POST /length HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\n"
@@ -150,6 +180,59 @@ def test_a_websocket_lives_on(served: Served) -> None:
             assert left(connection) == b""  # as long as a request may take to come
         client.send_frame(TEXT, b"two")
         assert client.read_text() == "two"
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def connections(served: Served) -> int:
+    """Count the connections that the server still has."""
+    return served.call(lambda: len(served.server.server_state.connections))
+
+
+def test_an_answer_with_a_deadline_is_cut_off_if_nobody_reads_it(served: Served) -> None:
+    """At the deadline, even where the app has handed all of it over; one that was read is left alone."""
+    with (
+        Reader(served.port, http_request("/large?seconds=0.3", method="GET"), answer=False),
+        Reader(served.port, http_request("/large?seconds=5", method="GET")) as reader,
+    ):
+        assert len(reader.rest()) == len(LARGE)
+        while connections(served) > 1:
+            pass
+        reader.socket.sendall(http_request("/slow", method="GET"))  # the connection is of use still
+        reader.read_answer()
+        assert reader.status == 200
+
+
+def test_a_later_answer_has_nothing_to_do_with_the_deadline_of_one_before(served: Served) -> None:
+    """The first was read in time; the second may take what it takes."""
+    with Reader(served.port, http_request("/large?seconds=0.2", method="GET")) as reader:
+        assert len(reader.rest()) == len(LARGE)
+        reader.socket.sendall(http_request("/slow", method="GET"))
+        reader.read_answer()
+        assert reader.rest() == b'"slow"'
+
+
+def test_an_answer_hears_that_the_server_ends(served: Served) -> None:
+    """So it can end too; nothing else would make it."""
+    with Reader(served.port, http_request("/until-the-end", method="GET"), answer=False) as reader:
+        while not connections(served):
+            pass
+        served.call(served.ask_to_stop)
+        reader.read_answer()
+        assert reader.rest() == b'"the end"'
+        served.stop()
+
+
+def test_who_reads_nothing_does_not_keep_the_server_from_ending(served: Served) -> None:
+    """And who reads slowly gets all of it."""
+    with (
+        Reader(served.port, http_request("/large", method="GET"), answer=False),
+        Reader(served.port, http_request("/large", method="GET")) as reader,
+    ):
+        served.call(served.ask_to_stop)
+        assert len(reader.rest()) == len(LARGE)
+        served.stop()
 
 
 def test_openline_run_has_the_deadlines_on_the_parser_uvicorn_would_take() -> None:

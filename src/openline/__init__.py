@@ -3,7 +3,7 @@
 One object, the `Hub`, gives an app channels that many clients hold open at once.
 """
 
-from openline.admission import Accept, Allow
+from openline.admission import Accept, Allow, Publish
 from openline.channel import Channel, HistoryPage, Kept
 from openline.cluster import NodeInfo
 from openline.codes import DisconnectCode, ErrorCode, UnsubscribeCode
@@ -15,6 +15,7 @@ from openline.errors import (
     DeclarationError,
     Disconnect,
     Expired,
+    FellBehind,
     HubNotStarted,
     InternalError,
     LimitExceeded,
@@ -34,7 +35,8 @@ from openline.errors import (
 )
 from openline.hub import Hub
 from openline.injection import CurrentSession
-from openline.options import Heartbeat, History, Limits
+from openline.line import Line
+from openline.options import Heartbeat, History, Limits, Override
 from openline.orders import Survey
 from openline.presence.base import PresenceStats
 from openline.publication import ClientInfo, Position
@@ -62,6 +64,7 @@ __all__ = [
     "DisconnectCode",
     "ErrorCode",
     "Expired",
+    "FellBehind",
     "Heartbeat",
     "History",
     "HistoryPage",
@@ -71,15 +74,18 @@ __all__ = [
     "Kept",
     "LimitExceeded",
     "Limits",
+    "Line",
     "MethodNotFound",
     "MissingExtra",
     "NodeInfo",
     "NotAvailable",
     "OpenlineError",
+    "Override",
     "PayloadTooBig",
     "PermissionDenied",
     "Position",
     "PresenceStats",
+    "Publish",
     "Publisher",
     "PublisherChannel",
     "Refusal",

@@ -42,6 +42,25 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
     client_refresh: bool = False  #: the client is told of the expiry and sends a new token
 
 
+class Renewal(msgspec.Struct, frozen=True, kw_only=True):
+    """Leave to stay, of the server's own: no client asked for it."""
+
+    expires_at: float | None = None  #: unix seconds; None is never
+    info: bytes = b""  #: encoded; shown to others from now on; b"" leaves it as it is
+    meta: bytes = b""  #: encoded; for the app alone; b"" leaves it as it is
+
+
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client's message has become, as it is published."""
+
+    data: bytes
+    tags: dict[str, str] | None = None
+    idempotency_key: str = ""
+    version: int = 0
+    version_epoch: str = ""
+    skip_history: bool = False
+
+
 class Rules(Protocol):
     """What was declared for the channels of one pattern."""
 
@@ -53,14 +72,21 @@ class Rules(Protocol):
     def hears_leaving(self) -> bool:
         """Whether `left` does anything."""
 
+    @property
+    def renews(self) -> bool:
+        """Whether `renew` may do anything."""
+
     async def admit(self, session: Session, channel: str, request: SubscribeRequest) -> Admission:
         """Let a client subscribe."""
 
     async def readmit(self, session: Session, channel: str, token: str) -> Admission:
         """Let a client stay subscribed, by a new token."""
 
-    async def accept(self, session: Session, channel: str, data: bytes) -> bytes:
-        """Let a client publish; give the payload that is published."""
+    async def renew(self, session: Session, channel: str) -> Renewal | None:
+        """Let a client stay subscribed whose time is over and who cannot ask for more; None ends it."""
+
+    async def accept(self, session: Session, channel: str, data: bytes) -> Outgoing:
+        """Let a client publish; give what is published."""
 
     async def may_read(self, session: Session, channel: str) -> None:
         """Let a client that is not subscribed ask for presence or history."""
@@ -76,6 +102,10 @@ class Application(Protocol):
     def hears_disconnects(self) -> bool:
         """Whether `disconnected` does anything."""
 
+    @property
+    def renews(self) -> bool:
+        """Whether `renew` may do anything."""
+
     def rules(self, channel: str) -> Rules | None:
         """Find what was declared for a channel; None where nothing was."""
 
@@ -87,6 +117,9 @@ class Application(Protocol):
 
     async def refresh(self, session: Session, token: str) -> float | None:
         """Let a client stay connected, by a new token; give the new expiry."""
+
+    async def renew(self, session: Session) -> Renewal | None:
+        """Let a client stay connected whose time is over and who cannot ask for more; None ends it."""
 
     async def call(self, session: Session, method: str, data: bytes) -> bytes:
         """Run a remote procedure."""

@@ -18,7 +18,7 @@ from openline.brokers.base import Page
 from openline.errors import BrokerUnavailable, Disconnect
 from openline.membership import check_fit
 from openline.node import Node
-from openline.protocol.pushes import channel_push
+from openline.protocol.pushes import pub_push
 from openline.recovery import BrokenTail, Recovered, advance
 from openline.session import Session
 from openline.subscription import BEHIND, LEFT, Subscription
@@ -64,9 +64,12 @@ def _advance(node: Node, session: Session, topic: Topic, subscription: Subscript
         node.counters.recoveries_failed += 1
         session.lose(subscription, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
         return
-    check_fit(session, topic.options, recovered.publications)
-    for publication in recovered.publications:
-        if not session.push(channel_push(topic.channel, publication)):
+    reduction = subscription.audience.reduction
+    publications = reduction.wanted(recovered.publications)
+    check_fit(session, topic.options, publications)
+    # Something without a position may have been sent since the last step: a patch is of what this step brings.
+    for pub in reduction.messages(publications, session.outbox.encoding.codec, topic.patches):
+        if not session.push(pub_push(topic.channel, pub)):
             return
     subscription.position = recovered.position
     if recovered.follows:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final, Generic, TypeVar, final
 
 import msgspec
 
 from openline.errors import DeclarationError, NotAvailable
+from openline.following import Following
 from openline.handlers import Handler
 from openline.names import Pattern
 from openline.node import Node
 from openline.payload import Payload
 from openline.presence.base import PresenceStats
-from openline.publication import ClientInfo, Position, Publication
+from openline.publication import ClientInfo, Position, Publication, checked_tags
 from openline.rules import ChannelRules
 
 Message = TypeVar("Message")
@@ -21,7 +23,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 #: Words of the methods below, which a placeholder can therefore not be called.
 _RESERVED: Final = frozenset(
-    ("message", "tags", "idempotency_key", "version", "version_epoch", "since", "limit", "reverse")
+    ("message", "skip_history", "tags", "idempotency_key", "version", "version_epoch", "since", "limit", "reverse")
 )
 
 
@@ -37,7 +39,7 @@ def check_parts(pattern: Pattern) -> None:
 
 
 class Kept(msgspec.Struct, Generic[Message], frozen=True):
-    """A publication as history keeps it."""
+    """A publication as history keeps it, and as followers get it."""
 
     message: Message
     position: Position
@@ -57,10 +59,11 @@ class HistoryPage(msgspec.Struct, Generic[Message], frozen=True):
 class Channel(Generic[Message]):
     """All channels of one pattern. Made by `Hub.channel`."""
 
-    __slots__ = ("_node", "_rules")
+    __slots__ = ("_following", "_node", "_rules")
 
-    def __init__(self, node: Node, rules: ChannelRules) -> None:
+    def __init__(self, node: Node, rules: ChannelRules, following: Following) -> None:
         check_parts(rules.pattern)
+        self._following = following
         self._node = node
         self._rules = rules
 
@@ -74,14 +77,32 @@ class Channel(Generic[Message]):
     def on_subscribe(self, function: Function) -> Function:
         """Decide on each client that wants to subscribe; without a handler anyone connected may.
 
-        The handler takes the pattern's parts, the `Session`, the client's `data`, and what FastAPI injects. It returns
-        None or `Allow`, or raises to refuse (`PermissionDenied`, `HTTPException`, …).
+        The handler takes the pattern's parts, the `Session`, the client's `data`, ``token: str`` and what FastAPI
+        injects. It returns None or `Allow`, or raises to refuse (`PermissionDenied`, `HTTPException`, …).
 
         Raises:
             DeclarationError: a parameter is none of these, or there is a handler already.
         """
         self._refuse_second(self._rules.subscribing, "on_subscribe")
-        self._rules.subscribing = self._handler(function, "on_subscribe", message=Payload(None), message_name="data")
+        self._rules.subscribing = self._handler(
+            function, "on_subscribe", message=Payload(None), message_name="data", supplied={"token": str}
+        )
+        return function
+
+    def on_refresh(self, function: Function) -> Function:
+        """Decide on each subscription that runs out, as `Allow` said when; see `Hub.on_refresh`.
+
+        Subscriptions by token are not asked about: their clients bring a new token.
+
+        The handler takes the pattern's parts, the `Session` and what FastAPI injects. It returns a new expiry, `Allow`
+        of one and new info, or None: the subscription then ends with 2501, a server-side one with its connection
+        (3006).
+
+        Raises:
+            DeclarationError: a parameter is none of these, or there is a handler already.
+        """
+        self._refuse_second(self._rules.refreshing, "on_refresh")
+        self._rules.refreshing = self._handler(function, "on_refresh")
         return function
 
     def on_publish(self, function: Function) -> Function:
@@ -90,7 +111,7 @@ class Channel(Generic[Message]):
         Where subscribing is guarded, by a handler or by tokens, only those in the channel are heard.
 
         The handler takes the pattern's parts, the message, the `Session`, and what FastAPI injects. It returns the
-        message that is published, or None for the one that came, or raises to refuse.
+        message that is published, or None for the one that came, or `Publish` to say how, or raises to refuse.
 
         Raises:
             DeclarationError: a parameter is none of these, or there is a handler already.
@@ -133,6 +154,7 @@ class Channel(Generic[Message]):
         self,
         message: Message,
         *,
+        skip_history: bool = False,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str = "",
         version: int = 0,
@@ -146,6 +168,7 @@ class Channel(Generic[Message]):
 
         Args:
             message: of the declared type; at most ``limits.message_bytes`` once written.
+            skip_history: carry it to those who are there now and keep nothing: whoever comes back does not get it.
             tags: go with the publication to the clients.
             idempotency_key: a repeat within ``limits.idempotency_seconds`` publishes nothing and gives the first
                 position.
@@ -153,7 +176,7 @@ class Channel(Generic[Message]):
             version_epoch: versions of different epochs are not compared.
             parts: of the channel's name.
         Returns:
-            The epoch and offset the broker gave it; `Position.NONE` where the channel keeps no history.
+            The epoch and offset the broker gave it; `Position.NONE` where it is not kept.
         Raises:
             DeclarationError: the parts do not make a name.
             UsageError: the message is not of the declared type; nothing was sent.
@@ -164,6 +187,7 @@ class Channel(Generic[Message]):
             self._rules.pattern.build(parts),
             self._rules.payload.encode(message),
             self._rules.options,
+            skip_history=skip_history,
             tags=None if tags is None else checked_tags(tags),
             idempotency_key=idempotency_key,
             version=version,
@@ -191,16 +215,32 @@ class Channel(Generic[Message]):
         page = await self._node.broker.history(
             self._rules.pattern.build(parts), history=history, since=since, limit=limit, reverse=reverse
         )
-        return HistoryPage([self._kept(publication) for publication in page.publications], page.top)
+        return HistoryPage([_kept(self._rules, publication) for publication in page.publications], page.top)
 
-    def _kept(self, publication: Publication) -> Kept[Message]:
-        return Kept(
-            self._rules.payload.validate(publication.data),
-            Position(publication.epoch, publication.offset),
-            publication.info,
-            publication.tags or {},
-            publication.time,
-        )
+    def follow(self, *, since: Position | None = None, **parts: object) -> AsyncGenerator[Kept[Message], None]:
+        """Follow one channel from within the app: in a route that streams, or a task.
+
+        Gives each publication once and in order, from `since` on, or from the first step of the loop on. Nothing is
+        passed over in silence. A loop that does not keep up is given the rest from history, at its own pace; where the
+        channel keeps none, what the channel's `slow` says is done, and with "disconnect" `FellBehind` is raised. While
+        the broker is away it waits. It ends when the hub stops or the server begins to: who goes on elsewhere goes on
+        from the position of the last publication.
+
+        A follower is a subscriber of the channel and nobody's client: it is in no presence and under no limit but
+        `Limits.outbox_bytes`. Cancelling is safe. Close it with `aclose`, or let go of it.
+
+        Args:
+            since: begin with what was published after this; None: from now on.
+            parts: of the channel's name.
+        Raises:
+            DeclarationError: the parts do not make a name.
+            NotAvailable: `since`, and the channel was declared without history.
+            HubNotStarted: on the first step: the hub does not run here.
+            UnrecoverablePosition: on a step: history does not hold all that comes next.
+            BrokerUnavailable: on the first step: the broker did not answer.
+            BadRequest: on a step: a publication is not of the declared type, as it was put in from outside.
+        """
+        return followed(self._following, self._rules, self._rules.pattern.build(parts), since)
 
     async def presence(self, **parts: object) -> dict[str, ClientInfo]:
         """Give everyone in one channel, on every node, by session id.
@@ -231,15 +271,32 @@ class Channel(Generic[Message]):
         return f"<Channel {self.pattern!r}>"
 
 
-def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Give tags that every codec can carry.
+def followed(
+    following: Following, rules: ChannelRules, channel: str, since: Position | None
+) -> AsyncGenerator[Kept[Any], None]:
+    """Follow a channel whose rules are known; see `Channel.follow`.
 
     Raises:
-        DeclarationError: a key or value is no text.
+        NotAvailable: `since`, and the channel was declared without history.
     """
-    for item in (*tags, *tags.values()):
-        try:
-            item.encode()
-        except (AttributeError, UnicodeEncodeError):
-            raise DeclarationError(f"tags are text, and {item!r} is not") from None
-    return dict(tags)
+    if since is not None and rules.options.history is None:
+        raise NotAvailable(f"{rules.pattern.text} was declared without history: there is nothing to follow it from")
+    return _each_kept(following.follow(channel, rules.options, since), rules)
+
+
+async def _each_kept(
+    publications: AsyncGenerator[Publication, None], rules: ChannelRules
+) -> AsyncGenerator[Kept[Any], None]:
+    async with aclosing(publications):
+        async for publication in publications:
+            yield _kept(rules, publication)
+
+
+def _kept(rules: ChannelRules, publication: Publication) -> Kept[Any]:
+    return Kept(
+        rules.payload.validate(publication.data),
+        Position(publication.epoch, publication.offset),
+        publication.info,
+        publication.tags or {},
+        publication.time,
+    )

@@ -75,7 +75,14 @@ class _Answer(msgspec.Struct, frozen=True, tag="answer"):
     report: bytes
 
 
-_Word = _Hello | _Bye | _Order | _Answer
+class _Frame(msgspec.Struct, frozen=True, tag="frame"):
+    """A client sent this beside its stream, which is on the node that hears it."""
+
+    session: str
+    frame: bytes
+
+
+_Word = _Hello | _Bye | _Order | _Answer | _Frame
 
 
 class _Asked:
@@ -128,6 +135,8 @@ class Cluster:
         self.wake_tick = 0
         #: Carries out an order on this node and reports; what gives orders sets it.
         self.carry_out: Callable[[bytes], Awaitable[bytes]] = _refuse
+        #: Takes a frame for a session of this node that another node was given; what has such sessions sets it.
+        self.take_frame: Callable[[str, bytes], object] = _forget
         self._broker = broker
         self._counters = counters
         self._notices = notices
@@ -198,6 +207,18 @@ class Cluster:
         reports = asked.reports
         return [reports.pop(node), *reports.values()]
 
+    def knows(self, node: str) -> bool:
+        """Tell whether a node is one of the others."""
+        return node in self._nodes
+
+    async def forward(self, node: str, session: str, frame: bytes) -> None:
+        """Carry a frame to the node that has its session. What this node forwards to another stays in order.
+
+        Raises:
+            BrokerUnavailable: it may or may not be out.
+        """
+        await self._tell(_Frame(session, frame), node)
+
     def _name(self, node: str) -> str:
         known = self._nodes.get(node)
         if known is not None:
@@ -227,6 +248,8 @@ class Cluster:
         elif isinstance(said, _Order):
             if said.giver != self._id:
                 self._spawn(self._obey(said))
+        elif isinstance(said, _Frame):
+            self.take_frame(said.session, said.frame)
         else:
             asked = self._asked.get(said.number)
             if asked is not None:
@@ -269,6 +292,10 @@ class Cluster:
             await self._tell(_Hello(self._describe()))
         except OpenlineError as error:
             _log.debug("no hello: %s", error)  # the broker says in the log that it is away
+
+
+def _forget(session: str, frame: bytes) -> None:
+    """Take a frame where there are no such sessions."""
 
 
 async def _refuse(order: bytes) -> bytes:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar, final
 
 from openline import codes
-from openline.application import Admission, Application, Rules, declared
+from openline.application import Admission, Application, Rules, Welcome, declared
 from openline.catching_up import catch_up
 from openline.codes import DisconnectCode, UnsubscribeCode
 from openline.connecting import Connecting
 from openline.departures import Departures, is_cancelled
+from openline.emulation import Emulation, Upstream, new_secret
 from openline.errors import (
     BadRequest,
     BrokerUnavailable,
@@ -35,7 +36,11 @@ from openline.paging import read_history
 from openline.protocol import messages
 from openline.protocol.messages import SubscribeRequest, raw
 from openline.protocol.pushes import error_reply, info_message, result_reply
+from openline.protocol.unidirectional import Opening, ending
+from openline.publication import Position
 from openline.quota import Quota
+from openline.reduction import DELTAS, reduction_of
+from openline.refreshing import Refreshing
 from openline.session import Session
 from openline.subscription import Subscription
 from openline.turn import Turn
@@ -58,14 +63,18 @@ class Commands:
         self.counters = node.counters
         self.notices = node.notices
         self.quota = Quota(node.limits, node.clock, node.counters, node.notices)
+        #: What clients post beside their streams.
+        self.emulation = Emulation(node)
         self._nesting = Nesting(node.limits.json_depth, node.notices)
         self._application = application
         self._membership = Membership(node)
         self._departures = Departures(node, application, self._membership)
-        connecting = Connecting(node, application, self._membership, self._departures)
+        self._connecting = connecting = Connecting(node, application, self._membership, self._departures)
+        self._refreshing = Refreshing(node, application, self._membership)
         self._immediate = node.broker.immediate and node.presence.immediate
         self._acts: Final = {
             messages.ConnectRequest: connecting.connect,
+            Opening: connecting.connect,
             messages.SubscribeRequest: self._subscribe,
             messages.UnsubscribeRequest: self._unsubscribe,
             messages.PublishRequest: self._publish,
@@ -81,21 +90,51 @@ class Commands:
 
     # --- for wires and the app ------------------------------------------------------------------------------------
 
-    def open(self, wire: Wire, handshake: object = None, *, native_heartbeat: bool = False) -> Session:
+    def open(
+        self,
+        wire: Wire,
+        handshake: object = None,
+        *,
+        native_heartbeat: bool = False,
+        upstream: Upstream | None = None,
+    ) -> Session:
         """Begin a session on a wire that has just opened.
 
         Args:
             handshake: kept for the app's handlers.
             native_heartbeat: the client wants pings of the wire instead of the protocol's.
+            upstream: takes what the client posts, where the wire goes one way only: the session has a secret then.
         """
-        session = Session(wire, self, handshake, native_heartbeat=native_heartbeat)
+        secret = "" if upstream is None else new_secret()
+        session = Session(wire, self, handshake, native_heartbeat=native_heartbeat, secret=secret)
         self.node.add(session)
+        if upstream is not None:
+            self.emulation.add(session, upstream)
         return session
 
-    async def subscribe(self, session: Session, channel: str) -> None:
-        """Put a session into a channel, as the server wants it; see `Session.subscribe`."""
+    async def let_in(self, session: Session, welcome: Welcome) -> None:
+        """Let a session in that needs no connect command, as the server wants it. It is not ended where this fails.
+
+        Raises:
+            Refusal: a channel it is to begin with is none that was declared.
+            Disconnect: it has too many channels or connections, or is gone.
+            BrokerUnavailable: it is in no channel.
+        """
+        session.life = State.CONNECTING if session.life is State.OPENED else session.life
+        await self._connecting.let_in(session, 0, messages.ConnectRequest(), welcome)
+
+    async def subscribe(
+        self, session: Session, channel: str, admission: Admission | None = None, since: Position | None = None
+    ) -> None:
+        """Put a session into a channel, as the server wants it; see `Session.subscribe`.
+
+        Args:
+            admission: what goes with the subscription.
+            since: its client is brought what was published after this.
+        """
         if session.life is State.CONNECTED:
-            await self._membership.put(session, channel, self._rules(channel), Admission())
+            admission = Admission() if admission is None else admission
+            await self._membership.put(session, channel, self._rules(channel), admission, since)
         elif session.life is not State.ENDED:
             raise UsageError("subscribe: the session is not let in yet; on_connect returns Accept(channels=[…])")
 
@@ -106,6 +145,19 @@ class Commands:
             session.lose(subscription, code)
         else:
             self._membership.revoke(session, channel)
+
+    async def refresh(self, session: Session, expires_at: float | None, info: bytes = b"") -> None:
+        """Say anew when a connection ends, and what others see of it, as the server wants it; its client is told.
+
+        Args:
+            expires_at: unix seconds, which may be past; None is never.
+            info: encoded; b"" leaves it as it is.
+        """
+        if session.life is State.CONNECTED:
+            self._connecting.prolong(session, expires_at)
+        if info and session.life is State.CONNECTED:
+            session.encoded_info = info
+            await self._membership.show(session)
 
     def encode(self, data: object) -> bytes:
         """Encode a payload of the app."""
@@ -124,6 +176,8 @@ class Commands:
 
     def waits(self, session: Session, request: Task) -> bool:
         """Tell whether carrying out a request may have to wait."""
+        if isinstance(request, Opening) and request.subs:
+            return True  # the app may have to be asked about each of them
         return not self._immediate or (not isinstance(request, CatchUp) and self._application.waits(request))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -133,11 +187,16 @@ class Commands:
     def ended(self, session: Session, code: DisconnectCode, *, connected: bool) -> None:
         """Forget a session that has just ended."""
         self.node.remove(session)
+        self.emulation.forget(session)
         self._departures.ended(session, code, connected=connected)
 
     def lost(self, session: Session, subscription: Subscription, code: UnsubscribeCode) -> None:
         """Forget a subscription that has just ended."""
         self._departures.lost(session, subscription, code)
+
+    def runs_out(self, session: Session, subscription: Subscription | None) -> bool:
+        """Tell whether a session, or a subscription of it, is over as its time is; see `Refreshing`."""
+        return self._refreshing.runs_out(session, subscription)
 
     async def carry_out(self, session: Session, identifier: int, request: Task) -> None:
         """Carry out a request and queue its reply. Never raises."""
@@ -146,6 +205,9 @@ class Commands:
             if not isinstance(request, CatchUp):
                 self.counters.commands += 1
                 self._nesting.check(session.id, request)
+            if isinstance(request, Opening):
+                for wish in request.subs.values():
+                    self._nesting.check(session.id, wish)
             await act(session, identifier, request)
         except asyncio.CancelledError as error:
             if is_cancelled():
@@ -170,6 +232,10 @@ class Commands:
             return
         self.counters.refusals += 1
         _log.debug("%s of session %s: refused with %s", name, session.id, answer)
+        if isinstance(request, Opening):
+            request.refusal = answer.code
+            session.end(ending(answer.code))
+            return
         if session.life is State.CONNECTING:
             session.life = State.REFUSED
         if identifier:
@@ -182,15 +248,14 @@ class Commands:
 
     async def _subscribe(self, session: Session, identifier: int, request: SubscribeRequest) -> None:
         channel = request.channel
-        if not channel or request.delta not in ("", "fossil"):
+        if not channel or request.delta not in DELTAS:
             raise Disconnect(codes.CLOSED_BAD_REQUEST)
         if len(channel) > self.limits.name_length:
             raise BadRequest(f"channel name is longer than {self.limits.name_length} characters")
         self._membership.check(session, channel)
         with self._membership.revocable(session, channel):
             rules = self._rules(channel)
-            if request.tf is not None:
-                raise BadRequest("tag filters are not offered")
+            reduction_of(request, rules.options)  # before the app is asked
             if request.type:
                 raise BadRequest("only stream subscriptions are offered")
             admission = await rules.admit(session, channel, request)
@@ -251,10 +316,20 @@ class Commands:
             raise BadRequest("data is missing")
         if request.type:
             raise BadRequest("only stream publications are offered")
-        data = await rules.accept(session, request.channel, data)
+        outgoing = await rules.accept(session, request.channel, data)
         subscription = session.subscription(request.channel)
         info = session.client_info() if subscription is None else subscription.info
-        await self.node.publish(request.channel, data, rules.options, info=info)
+        await self.node.publish(
+            request.channel,
+            outgoing.data,
+            rules.options,
+            info=info,
+            tags=outgoing.tags,
+            idempotency_key=outgoing.idempotency_key,
+            version=outgoing.version,
+            version_epoch=outgoing.version_epoch,
+            skip_history=outgoing.skip_history,
+        )
         session.push(result_reply(identifier, messages.PublishResult()))
 
     async def _presence(self, session: Session, identifier: int, request: messages.PresenceRequest) -> None:

@@ -50,6 +50,9 @@ class Conductor(Protocol[Who_contra]):
     def lost(self, session: Who_contra, subscription: Subscription, code: UnsubscribeCode) -> None:
         """Forget a subscription that has just ended."""
 
+    def runs_out(self, session: Who_contra, subscription: Subscription | None) -> bool:
+        """Tell whether a session, or a subscription of it, is over as its time is; else its end was put off."""
+
     async def subscribe(self, session: Who_contra, channel: str) -> None:
         """Put a session into a channel."""
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 from openline import codes
-from openline.application import Application, Welcome, declared
+from openline.application import Application, Welcome
+from openline.beginnings import beginnings
 from openline.departures import Departures
-from openline.errors import Disconnect
+from openline.errors import Disconnect, Expired
 from openline.life import State
 from openline.membership import Joining, Membership, time_to_live
 from openline.node import Node
 from openline.protocol.messages import (
     ConnectRequest,
     ConnectResult,
+    Push,
+    RefreshPush,
     RefreshRequest,
     RefreshResult,
-    SubscribeRequest,
+    Reply,
+    SubscribeResult,
     raw,
 )
 from openline.protocol.pushes import result_reply
+from openline.protocol.unidirectional import Opening
+from openline.publication import Position
 from openline.session import Session
 from openline.version import VERSION
 
@@ -38,14 +45,17 @@ class Connecting:
 
     async def connect(self, session: Session, identifier: int, request: ConnectRequest) -> None:
         """Let a client in with everything it begins with, or not at all."""
-        welcome = await self._application.welcome(session, request)
+        await self.let_in(session, identifier, request, await self._application.welcome(session, request))
+
+    async def let_in(self, session: Session, identifier: int, request: ConnectRequest, welcome: Welcome) -> None:
+        """Let a client in who is welcome; see `connect`."""
         result = self._result(session, welcome)
         session.user, session.encoded_info, session.encoded_meta = welcome.user, welcome.info, welcome.meta
-        self._expire(session, welcome.expires_at, client_refresh=welcome.client_refresh)
+        self._expire(session, welcome.expires_at, client_refresh=welcome.client_refresh and not session.one_way)
         with self._node.places.arriving(session):
             joinings = await self._prepare(session, request, welcome)
             try:
-                decided = [(joining, *joining.decide()) for joining in joinings]
+                decided = self._decide(request, joinings)
                 result.subs = {joining.topic.channel: sub_result for joining, sub_result, _ in decided}
                 if session.life is State.ENDED or not session.push(result_reply(identifier, result)):
                     raise Disconnect(codes.CLOSED_NORMAL)
@@ -55,14 +65,37 @@ class Connecting:
             session.connected()
             self._node.identify(session)
         for joining, _, position in decided:
+            if not session.takes_commands:  # ended, by one of those before it
+                await self._membership.abandon(joining)
+                joinings.remove(joining)
+                continue
             joining.complete(position, server_side=True)
         for joining in joinings:
             await self._departures.hear(self._membership.announce(joining))
 
+    def _decide(
+        self, request: ConnectRequest, joinings: Sequence[Joining]
+    ) -> list[tuple[Joining, SubscribeResult, Position]]:
+        """Decide on every subscription of now. What was missed follows later where it is too much for one answer."""
+        decided: list[tuple[Joining, SubscribeResult, Position]] = []
+        deferred = isinstance(request, Opening) and request.deferred
+        room = self._node.limits.outbox_bytes // 2
+        for joining in joinings:
+            result, position = joining.decide()
+            size = sum(len(publication.data) for publication in result.publications)
+            if deferred or size > room:
+                position = joining.defer(result, position)
+            else:
+                room -= size
+            decided.append((joining, result, position))
+        return decided
+
     def _result(self, session: Session, welcome: Welcome) -> ConnectResult:
         result = ConnectResult(client=session.id, version=VERSION, data=raw(welcome.data))
         if not session.native_heartbeat:
-            result.ping, result.pong = self._node.heartbeat.ping_seconds, True
+            result.ping, result.pong = self._node.heartbeat.ping_seconds, not session.one_way
+        if session.secret:
+            result.session, result.node = session.secret, self._node.id
         if welcome.expires_at is not None:
             ttl = time_to_live(welcome.expires_at, self._node.clock.wall())
             if welcome.client_refresh:
@@ -71,16 +104,10 @@ class Connecting:
 
     async def _prepare(self, session: Session, request: ConnectRequest, welcome: Welcome) -> list[Joining]:
         """Begin every server-side subscription of a connect, or none."""
-        limits = self._node.limits
-        if len(welcome.channels) > limits.channels:
-            words = "session %s of user %r was to begin with more channels (%d) than Limits.channels: closed with 3505"
-            self._node.notices.take("subscriptions_refused", words, session.id, session.user, len(welcome.channels))
-            raise Disconnect(codes.CLOSED_CHANNEL_LIMIT)
+        begun = await beginnings(self._node, self._application, session, request, welcome)
         joinings: list[Joining] = []
         try:
-            for channel, admission in welcome.channels.items():
-                wish = request.subs.get(channel, SubscribeRequest())
-                rules = declared(self._application, channel, name_length=limits.name_length)
+            for channel, (rules, wish, admission) in begun.items():
                 joinings.append(await self._membership.begin(session, channel, rules, wish, admission))
         except BaseException:
             await self._membership.abandon(*joinings)
@@ -104,3 +131,20 @@ class Connecting:
         self._expire(session, expires_at, client_refresh=True)
         session.schedule()
         session.push(result_reply(identifier, result))
+
+    def prolong(self, session: Session, expires_at: float | None) -> None:
+        """Say anew when a connection ends, as the server wants it, and tell its client.
+
+        Args:
+            expires_at: unix seconds; None is never. Once it is past, the connection ends.
+        """
+        push = RefreshPush()
+        if expires_at is not None:
+            try:
+                push = RefreshPush(expires=True, ttl=time_to_live(expires_at, self._node.clock.wall()))
+            except Expired:
+                session.end(codes.CLOSED_CONNECTION_EXPIRED)
+                return
+        self._expire(session, expires_at, client_refresh=session.client_refresh)
+        session.schedule()
+        session.push(Reply(push=Push(refresh=push)))

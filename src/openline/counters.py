@@ -16,6 +16,7 @@ class Counters:
         "connections_refused",
         "disconnects",
         "floods",
+        "frames_refused",
         "gaps_healed",
         "gaps_lost",
         "handler_errors",
@@ -49,6 +50,7 @@ class Counters:
         self.connections_refused = 0  #: handshakes and connects refused because there were enough already
         self.disconnects = 0  #: sessions ended by the server
         self.floods = 0  #: sessions closed because they went on asking too fast
+        self.frames_refused = 0  #: posted beside a stream and not taken: too much waited, or the broker was away
         self.gaps_healed = 0  #: topics that missed something and got it from history
         self.gaps_lost = 0  #: topics whose history no longer held what was missed
         self.handler_errors = 0  #: handlers of the app that raised what is no answer

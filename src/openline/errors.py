@@ -7,6 +7,7 @@ OpenlineError
 │   └── MissingExtra           an optional part whose library is not installed
 ├── BrokerUnavailable          the broker did not do it, or may not have
 ├── PayloadTooBig              nothing was sent
+├── FellBehind                 a loop over publications was too slow for a channel that keeps none
 ├── Disconnect                 raised by a handler: ends the connection with a code
 └── Refusal                    raised by a handler: the command is answered with an error, the connection stays
     ├── InternalError          100
@@ -72,6 +73,15 @@ class PayloadTooBig(OpenlineError, ValueError):
     def __init__(self, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(f"payload of {size_bytes} bytes exceeds the limit of {limit_bytes} bytes")
         self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+
+class FellBehind(OpenlineError):
+    """Who follows a channel without history did not keep up, and what it misses cannot be had any more."""
+
+    def __init__(self, channel: str, limit_bytes: int) -> None:
+        super().__init__(f"channel {channel} keeps no history, and over {limit_bytes} bytes waited for its follower")
+        self.channel = channel
         self.limit_bytes = limit_bytes
 
 

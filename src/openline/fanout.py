@@ -6,6 +6,8 @@ Invariants of this file:
 2. No subscriber is closed inside the loop: those who have to be are collected and closed after it.
 3. A fan-out can stop after any subscriber and go on later. In between a subscriber may leave (`covered` is `LEFT`
    from then on, and the next slice passes it by); a newcomer is not in the list and needs nothing of this batch.
+4. A patch is of the publication that was sent to the same subscriber right before: who has been sent none is `FRESH`,
+   and gets the first one whole. Everybody else was sent the whole of every batch.
 """
 
 from __future__ import annotations
@@ -17,12 +19,15 @@ from typing import Final, final
 from openline import codes
 from openline.backlog import Droppable
 from openline.codes import DisconnectCode
+from openline.filters import Filter
 from openline.options import ChannelOptions
 from openline.outbox import Outbox
+from openline.protocol import delta as fossil
 from openline.protocol.codec import Codec
-from openline.protocol.pushes import channel_push
-from openline.publication import Arrival, Message
-from openline.subscription import BEHIND, LEFT, Audience, Subscription
+from openline.protocol.packed import PackedCodec
+from openline.protocol.pushes import channel_push, pub_message, pub_push
+from openline.publication import EMPTY, Arrival, Message, Publication
+from openline.subscription import BEHIND, FRESH, LEFT, Audience, Subscription
 
 #: About what a push takes beside its payloads: names, ids, brackets.
 ENVELOPE_BYTES: Final = 200
@@ -32,14 +37,18 @@ ENVELOPE_BYTES: Final = 200
 class Entry:
     """One message of a topic, with its place in the order of this node."""
 
-    __slots__ = ("_encoded", "is_arrival", "message", "offset", "sequence")
+    __slots__ = ("_encoded", "_patch", "_wanted", "base", "is_arrival", "message", "offset", "sequence")
 
-    def __init__(self, sequence: int, message: Message) -> None:
+    def __init__(self, sequence: int, message: Message, base: Publication | None = None) -> None:
         self.sequence = sequence
         self.message = message
+        #: What everybody who has been sent all until now was sent before this; None where that is not known.
+        self.base = base
         self.is_arrival = isinstance(message, Arrival)
         self.offset = 0 if isinstance(message, Arrival) else message.offset
-        self._encoded: dict[Codec, bytes] = {}
+        self._encoded: dict[Codec | tuple[Codec, bool], bytes] = {}
+        self._patch: bytes | None = EMPTY  #: of the base; `EMPTY` until it is asked for
+        self._wanted: dict[Filter, bool] = {}
 
     @property
     def size_bytes(self) -> int:
@@ -57,15 +66,50 @@ class Entry:
         """Give the push in this codec."""
         encoded = self._encoded.get(codec)
         if encoded is None:
-            encoded = self._encoded[codec] = codec.encode(channel_push(channel, self.message))
+            if isinstance(codec, PackedCodec):
+                encoded = codec.pack(self.message)
+            else:
+                encoded = codec.encode(channel_push(channel, self.message))
+            self._encoded[codec] = encoded
         return encoded
+
+    def encoded_delta(self, channel: str, codec: Codec, publication: Publication, *, patched: bool) -> bytes:
+        """Give the push of a publication for subscriptions with delta.
+
+        Args:
+            publication: the message.
+            patched: whoever gets it has the base: a patch will do, if it is shorter.
+        """
+        patch = self._patch_of(publication) if patched else None
+        key = (codec, patch is not None)
+        encoded = self._encoded.get(key)
+        if encoded is None:
+            data = codec.quote(publication.data if patch is None else patch)
+            push = pub_push(channel, pub_message(publication, data, delta=patch is not None))
+            encoded = self._encoded[key] = codec.encode(push)
+        return encoded
+
+    def _patch_of(self, publication: Publication) -> bytes | None:
+        if self._patch == EMPTY:
+            self._patch = None if self.base is None else fossil.encode(self.base.data, publication.data)
+        return self._patch
+
+    def is_for(self, wanted: Filter) -> bool:
+        """Tell whether those with a filter get this; joins and leaves are for all."""
+        message = self.message
+        if isinstance(message, Arrival):
+            return True
+        known = self._wanted.get(wanted)
+        if known is None:
+            known = self._wanted[wanted] = wanted.matches(message.tags)
+        return known
 
 
 @final
 class Batch:
     """What a topic received in one turn."""
 
-    __slots__ = ("_channel", "_entries", "_options", "_whole", "first", "unfit")
+    __slots__ = ("_channel", "_entries", "_fresh", "_options", "_whole", "first", "unfit")
 
     def __init__(self, channel: str, entries: list[Entry], options: ChannelOptions) -> None:
         self._channel = channel
@@ -74,6 +118,8 @@ class Batch:
         self.first = entries[0].sequence
         #: For each audience seen so far; an empty chunk where it gets nothing of this batch.
         self._whole: dict[Audience, tuple[bytes, Droppable | None]] = {}
+        #: The same for those of an audience with delta that need all of it, and the first publication whole.
+        self._fresh: dict[Audience, tuple[bytes, Droppable | None]] = {}
         #: Audiences whose codec cannot carry a payload of this batch.
         self.unfit: set[Audience] = set()
 
@@ -85,32 +131,70 @@ class Batch:
         return whole
 
     def part(self, subscription: Subscription) -> tuple[bytes, Droppable | None]:
-        """Give the bytes for one subscriber that needs only some of the batch."""
+        """Give the bytes for one subscriber that needs only some of the batch, or knows nothing a patch could be of.
+
+        Once it was given a publication it is a subscriber like the others.
+        """
+        audience = subscription.audience
         known = sys.maxsize if subscription.covered == BEHIND else subscription.position.offset
         missing = [
             entry
             for entry in self._entries
             if entry.sequence > subscription.joined and (not entry.offset or entry.offset > known)
         ]
-        return self._wrap(subscription.audience, missing)
+        if subscription.covered != FRESH:
+            return self._wrap(audience, missing, fresh=True)
+        if not all(entry.is_arrival for entry in missing):
+            subscription.covered = self.first
+        if len(missing) < len(self._entries):
+            return self._wrap(audience, missing, fresh=True)
+        fresh = self._fresh.get(audience)
+        if fresh is None:
+            fresh = self._fresh[audience] = self._wrap(audience, missing, fresh=True)
+        return fresh
 
-    def _wrap(self, audience: Audience, entries: list[Entry]) -> tuple[bytes, Droppable | None]:
-        codec = audience.encoding.codec
+    def _wrap(self, audience: Audience, entries: list[Entry], *, fresh: bool = False) -> tuple[bytes, Droppable | None]:
+        """Join and frame what an audience gets of these entries.
+
+        Args:
+            fresh: of what is given it is not known what was sent before it.
+        """
+        encoding = audience.encoding.raw if self._options.raw else audience.encoding
+        codec = encoding.codec
         if not audience.join_leave:
             entries = [entry for entry in entries if not entry.is_arrival]
+        if audience.filter is not None:
+            entries = [entry for entry in entries if entry.is_for(audience.filter)]
         if self._options.raw and not all(self._fits(entry, codec) for entry in entries):
             self.unfit.add(audience)
             return b"", None
         if not entries:
             return b"", None
-        encoded = [entry.encoded(self._channel, codec) for entry in entries]
-        chunk = audience.encoding.wrap(encoded)
+        if audience.delta:
+            encoded = self._patched(entries, codec, fresh=fresh)
+        else:
+            encoded = [entry.encoded(self._channel, codec) for entry in entries]
+        chunk = encoding.wrap(encoded)
         if self._options.slow == "disconnect" or entries[0].is_arrival:
             return chunk, None
         newest = b""
         if self._options.slow == "latest_only":
-            newest = audience.encoding.wrap(encoded[-1:])
+            newest = encoding.wrap(encoded[-1:])
         return chunk, Droppable(self._channel, len(entries), newest)
+
+    def _patched(self, entries: list[Entry], codec: Codec, *, fresh: bool) -> list[bytes]:
+        """Encode for a subscription with delta: a patch only of what was sent right before."""
+        encoded = []
+        sent: Publication | None = None
+        for entry in entries:
+            message = entry.message
+            if isinstance(message, Arrival):
+                encoded.append(entry.encoded(self._channel, codec))
+                continue
+            patched = not fresh if sent is None else entry.base is sent
+            encoded.append(entry.encoded_delta(self._channel, codec, message, patched=patched))
+            sent = message
+        return encoded
 
     @staticmethod
     def _fits(entry: Entry, codec: Codec) -> bool:

@@ -144,13 +144,17 @@ class Encoding:
     """A codec and a framing: everything that decides which bytes a client gets for a message.
 
     Compared by identity, and used as a key in the hot path: make one per kind of wire, not one per client.
+
+    Attributes:
+        raw: the encoding of the publications of raw channels; nearly always this one.
     """
 
-    __slots__ = ("codec", "framing")
+    __slots__ = ("codec", "framing", "raw")
 
-    def __init__(self, codec: Codec, framing: Framing) -> None:
+    def __init__(self, codec: Codec, framing: Framing, raw: Encoding | None = None) -> None:
         self.codec = codec
         self.framing = framing
+        self.raw = self if raw is None else raw
 
     def wrap(self, messages: Sequence[bytes]) -> bytes:
         """Give one chunk that holds these encoded messages in order."""

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeVar, final, overload
 
-from fastapi import APIRouter
+from fastapi import APIRouter, WebSocket
 
 from openline import workers
-from openline.channel import Channel, checked_tags
+from openline.api.desk import Desk
+from openline.api.procedures import Procedure
+from openline.api.routes import BODY_BYTES, ErrorMode, api_router
+from openline.channel import Channel, Kept, followed
 from openline.cluster import NodeInfo
 from openline.commands import Commands
 from openline.counters import Counters
 from openline.engines import engine
 from openline.errors import DeclarationError, UsageError
+from openline.following import Following
 from openline.handlers import Handler
+from openline.line import Line, Lines
 from openline.names import Pattern
 from openline.node import Node
-from openline.options import ChannelOptions, Heartbeat, History, Limits, Recovery, Slow
+from openline.options import ChannelOptions, Heartbeat, History, JoinLeave, Limits, Recovery, Slow
 from openline.orders import Orders, Survey
 from openline.origins import Origins
 from openline.payload import Payload
-from openline.publication import Position
+from openline.publication import Position, checked_tags
 from openline.reception import Reception
 from openline.router import connection_router
 from openline.routes.door import Door
@@ -32,6 +37,7 @@ from openline.session import Session
 from openline.timers import Clock, SystemClock
 from openline.tokens import JWT
 from openline.user import User
+from openline.wires.ending import forget, watch
 
 _log: Final = logging.getLogger("openline")
 
@@ -88,7 +94,9 @@ class Hub:
         self._reception = Reception(auth, name_length=self._limits.name_length, now=self._clock.wall)
         self._commands = Commands(self._node, self._reception)
         self._door = Door(self._commands, lambda: self._reception.reads_handshake, Origins(origins))
-        self._orders = Orders(self._node, self._reception.encode)
+        self._orders = Orders(self._commands)
+        self._lines = Lines(self._door, self._reception)
+        self._following = Following(self._node, watch=watch, forget=forget)
         self._lifespans = 0
         self._router: APIRouter | None = None
 
@@ -103,10 +111,12 @@ class Hub:
         history: History | None = ...,
         recovery: Recovery = ...,
         presence: bool = ...,
-        join_leave: bool = ...,
+        join_leave: JoinLeave = ...,
         publish: bool = ...,
         protected: bool = ...,
         slow: Slow = ...,
+        delta: bool = ...,
+        filters: bool = ...,
     ) -> Channel[Message]: ...
 
     @overload
@@ -118,10 +128,12 @@ class Hub:
         history: History | None = ...,
         recovery: Recovery = ...,
         presence: bool = ...,
-        join_leave: bool = ...,
+        join_leave: JoinLeave = ...,
         publish: bool = ...,
         protected: bool = ...,
         slow: Slow = ...,
+        delta: bool = ...,
+        filters: bool = ...,
     ) -> Channel[Any]: ...
 
     def channel(
@@ -132,10 +144,12 @@ class Hub:
         history: History | None = None,
         recovery: Recovery = "stream",
         presence: bool = False,
-        join_leave: bool = False,
+        join_leave: JoinLeave = False,
         publish: bool = False,
         protected: bool = False,
         slow: Slow = "disconnect",
+        delta: bool = False,
+        filters: bool = False,
     ) -> Channel[Any]:
         """Declare the channels of one pattern.
 
@@ -146,13 +160,16 @@ class Hub:
             recovery: "stream" brings every subscriber all it missed, "cache" the newest publication, "asked" lets
                 clients choose. Only with history.
             presence: clients may ask who is here.
-            join_leave: clients that ask for it are told who comes and goes.
+            join_leave: clients that ask for it are told who comes and goes; with "forced" all that subscribe are.
             publish: clients may publish without an `on_publish` handler; the message is validated all the same. Where
                 `on_subscribe` or a token guards the channel, only those who are subscribed may.
             protected: clients need a subscription token.
             slow: what becomes of a client that does not keep up: "disconnect" closes it with 3008, and it resumes;
                 "drop_oldest" and "latest_only" drop publications for it instead, and are counted. Those two only
                 without history, as who recovers is promised everything. Joins and leaves are never dropped.
+            delta: clients that ask for it are sent what has changed since the publication before, where that is
+                shorter. Only with history.
+            filters: clients may say by tags which publications they want; others are not sent to them.
         Raises:
             DeclarationError: the pattern is none, was declared before, or an option cannot work.
         """
@@ -166,29 +183,48 @@ class Hub:
             join_leave=join_leave,
             protected=protected,
             slow=slow,
+            delta=delta,
+            filters=filters,
         )
         rules = ChannelRules(
             Pattern(pattern), Payload(message), options, publish=publish, auth=self._auth, now=self._clock.wall
         )
-        channel: Channel[Any] = Channel(self._node, rules)
+        channel: Channel[Any] = Channel(self._node, rules, self._following)
         self._reception.declare(rules)
         return channel
 
     def on_connect(self, function: Function) -> Function:
         """Decide on each client that wants to connect, after its token was verified.
 
-        The handler takes the `Session`, the client's ``data``, ``token: str``, ``name: str``, ``version: str`` and
-        what FastAPI injects. It returns None (who the token said, else anonymous), a user id, or `Accept`, or raises
-        to refuse.
+        The handler takes the `Session`, the client's ``data``, ``token: str``, ``name: str``, ``version: str``,
+        ``headers: dict[str, str]`` (in place of those that browsers do not let a page send; the client's word alone),
+        ``channels: list[str]`` (it has positions in, or asks for) and what FastAPI injects. It returns None (who the
+        token said, else anonymous), a user id, or `Accept`, or raises to refuse.
 
         Raises:
             DeclarationError: a parameter is none of these, or there is a handler already.
         """
         self._refuse_second(self._reception.connecting, "on_connect")
-        supplied = {"token": str, "name": str, "version": str}
+        supplied = {"token": str, "name": str, "version": str, "headers": dict[str, str], "channels": list[str]}
         self._reception.connecting = Handler(
             function, where="on_connect", message=Payload(None), message_name="data", supplied=supplied
         )
+        return function
+
+    def on_refresh(self, function: Function) -> Function:
+        """Decide on each connection that runs out, as `Accept` said when; without a handler it ends with 3005.
+
+        Connections by token are not asked about: their clients bring a new token. The handler has
+        ``limits.expiry_grace_seconds`` to answer, at least 5, and is asked about one connection once at a time.
+
+        It takes the `Session` and what FastAPI injects. It returns a new expiry (unix seconds, or an aware datetime),
+        `Accept` of an expiry, info and meta, or None: the connection ends, as it does when the handler raises.
+
+        Raises:
+            DeclarationError: a parameter is none of these, or there is a handler already.
+        """
+        self._refuse_second(self._reception.refreshing, "on_refresh")
+        self._reception.refreshing = Handler(function, where="on_refresh")
         return function
 
     def on_disconnect(self, function: Function) -> Function:
@@ -215,10 +251,13 @@ class Hub:
         self._reception.messaging = Handler(function, where="on_message", message=Payload(None))
         return function
 
-    def rpc(self, method: str) -> Callable[[Function], Function]:
+    def rpc(self, method: str = "") -> Callable[[Function], Function]:
         """Answer a remote procedure call: what the handler returns is the reply.
 
-        The handler takes the client's data as its message, the `Session` and what FastAPI injects.
+        The handler takes the client's data as its message, ``method: str``, the `Session` and what FastAPI injects.
+
+        Args:
+            method: "" is every method that has no handler of its own.
 
         Raises:
             DeclarationError: a parameter is none of these, or the method has a handler already.
@@ -227,7 +266,8 @@ class Hub:
         def declare(function: Function) -> Function:
             self._refuse_second(self._reception.procedures.get(method), f"rpc {method!r}")
             where = f"rpc {method!r}"
-            self._reception.declare_procedure(method, Handler(function, where=where, message=Payload(None)))
+            procedure = Handler(function, where=where, message=Payload(None), supplied={"method": str})
+            self._reception.declare_procedure(method, procedure)
             return function
 
         return declare
@@ -246,6 +286,31 @@ class Hub:
             self._router = connection_router(self._door, self.running, compression=self._compression)
         return self._router
 
+    def api(
+        self,
+        key: str | Sequence[str],
+        *,
+        procedures: Mapping[str, Procedure] | None = None,
+        error_mode: ErrorMode = "body",
+        body_bytes: int = BODY_BYTES,
+    ) -> APIRouter:
+        """Make the server HTTP API for back ends in any language: give it to `FastAPI.include_router`.
+
+        Its routes are ``POST /api/publish`` and so on; docs/api.md has them all. It starts and stops the hub too.
+
+        Args:
+            key: who has it may do everything; several while one replaces another.
+            procedures: functions that back ends call with ``rpc``, by method. Each takes the parameters as its one
+                parameter, validated by its annotation, or has none; a plain function runs in a thread.
+            error_mode: "body" answers errors with status 200 and ``{"error": …}``; "transport" with a status of their
+                own, as it does for requests with the header ``X-Centrifugo-Error-Mode: transport``.
+            body_bytes: of a request, at most; past it the answer is 413.
+        Raises:
+            DeclarationError: a key cannot be sent in a header, there is none, or an option makes no sense.
+        """
+        desk = Desk(self._node, self._reception, self._orders, procedures or {})
+        return api_router(desk, key, self.running, error_mode=error_mode, body_bytes=body_bytes)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the hub until the block ends. Entering it again, as a router included twice does, changes nothing."""
@@ -259,10 +324,52 @@ class Hub:
                 yield
             else:
                 workers.check(self._url)
-                async with self._engine.around(), self._node.running():
+                async with self._engine.around(), self._node.running(), self._following.running():
                     yield
         finally:
             self._lifespans -= 1
+
+    # --- in the app's own routes ----------------------------------------------------------------------------------
+
+    def plain(
+        self,
+        websocket: WebSocket,
+        *,
+        channels: Iterable[str] = (),
+        user: str = "",
+        info: Any = None,
+        subprotocol: str | None = None,
+    ) -> AbstractAsyncContextManager[Line]:
+        """Accept a WebSocket of an ordinary route, and have its client in channels with no protocol around messages.
+
+        What is published there goes to the client, one WebSocket message each: a text as that text, all else as its
+        JSON text, in raw channels as binary messages. Heartbeats are the WebSocket's own. Origins, limits, slow clients
+        and presence are as for every client of the hub. No handler is asked who may come in or subscribe: the route
+        decides, before this call. There are no positions: who comes back begins anew.
+
+        Where the block ends the socket is closed, with 1000 or, where it raised, 1011.
+
+        Args:
+            channels: their full names; no subscriber is told of it but as the channels' options say.
+            user: the user's id; "" is anonymous.
+            info: what others see of the client in presence and joins; what Pydantic can write as JSON.
+            subprotocol: named in the answer to the handshake; one the client offered.
+        Raises:
+            UsageError: the WebSocket was accepted already.
+            UnknownChannel: no declared pattern matches a channel; the handshake is not answered.
+            HTTPException: the hub does not run, the page may not connect, or there is no place: FastAPI refuses the
+                handshake with it. Where the server cannot do that, `WebSocketException`.
+            BrokerUnavailable: the client could not be put into its channels; the socket is closed.
+        """
+        return self._lines.open(websocket, channels, user, info, subprotocol)
+
+    def follow(self, channel: str, *, since: Position | None = None) -> AsyncGenerator[Kept[Any], None]:
+        """Follow a channel from within the app, by its full name; see `Channel.follow`.
+
+        Raises:
+            UnknownChannel: no declared pattern matches.
+        """
+        return followed(self._following, self._reception.declared(channel), channel, since)
 
     # --- from anywhere in the app ---------------------------------------------------------------------------------
 
@@ -271,6 +378,7 @@ class Hub:
         channel: str,
         data: Any,
         *,
+        skip_history: bool = False,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str = "",
         version: int = 0,
@@ -286,6 +394,7 @@ class Hub:
             channel,
             rules.payload.encode(data),
             rules.options,
+            skip_history=skip_history,
             tags=None if tags is None else checked_tags(tags),
             idempotency_key=idempotency_key,
             version=version,

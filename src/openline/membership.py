@@ -35,10 +35,11 @@ from openline.life import State
 from openline.locks import Locks, Place
 from openline.node import Node
 from openline.options import ChannelOptions
-from openline.protocol.messages import SubscribePush, SubscribeRequest, SubscribeResult, raw
-from openline.protocol.pushes import pub_messages, subscribe_push
+from openline.protocol.messages import Push, Reply, SubscribePush, SubscribeRequest, SubscribeResult, raw
+from openline.protocol.pushes import subscribe_push
 from openline.publication import Arrival, ClientInfo, Position, Publication
 from openline.recovery import BrokenTail, Recovered, Wish, decide, read, wish_of
+from openline.reduction import Reduction, reduction_of
 from openline.session import Session
 from openline.subscription import Subscription
 from openline.topic import Topic
@@ -60,10 +61,12 @@ class Joining:
     """
 
     __slots__ = (
+        "_before",
         "_follows",
         "_limits",
         "_node",
         "_page",
+        "_reduction",
         "_request",
         "_wish",
         "admission",
@@ -76,14 +79,23 @@ class Joining:
     )
 
     def __init__(
-        self, node: Node, session: Session, rules: Rules, topic: Topic, request: SubscribeRequest, admission: Admission
+        self,
+        node: Node,
+        session: Session,
+        rules: Rules,
+        topic: Topic,
+        request: SubscribeRequest,
+        reduction: Reduction,
+        admission: Admission,
     ) -> None:
         self._node = node
         self._limits = node.limits
         self._request = request
+        self._reduction = reduction
         self._page: Page | None = None
         self._follows = False  #: the reply does not bring all that was missed
-        self._wish: Wish | None = wish_of(request, topic.options, admission.override)
+        self._before: Position | None = None  #: where the client stands before what the reply brings
+        self._wish: Wish | None = wish_of(request, topic.options, admission.override, reduction)
         self.session = session
         self.rules = rules
         self.topic = topic
@@ -91,7 +103,7 @@ class Joining:
         self.info: ClientInfo = session.client_info(admission.info)
         options, override = topic.options, admission.override
         self.in_presence = options.presence if override.presence is None else override.presence
-        self.is_announced = options.join_leave if override.join_leave is None else override.join_leave
+        self.is_announced = bool(options.join_leave) if override.join_leave is None else override.join_leave
 
     async def prepare(self) -> None:
         """Read history."""
@@ -106,7 +118,7 @@ class Joining:
         Raises:
             UnrecoverablePosition: the client asked to be refused rather than told it was not recovered.
         """
-        result = SubscribeResult(data=raw(self.admission.data))
+        result = SubscribeResult(data=raw(self.admission.data), delta=self._reduction.delta)
         if self.admission.expires_at is not None and self.admission.client_refresh:
             result.expires = True
             result.ttl = time_to_live(self.admission.expires_at, self._node.clock.wall())
@@ -134,22 +146,47 @@ class Joining:
             raise UnrecoverablePosition
         result.was_recovering = True
         result.recovered = recovered.whole
+        if recovered.whole and recovered.publications:
+            self._before = Position(recovered.position.epoch, recovered.publications[0].previous)
         if recovered.whole:
-            check_fit(self.session, self.topic.options, recovered.publications)
-            result.publications = pub_messages(recovered.publications)
-            if wish.mode != "cache":
-                # The client walks forward from where it stood, by the publications.
+            publications = self._reduction.wanted(recovered.publications)
+            check_fit(self.session, self.topic.options, publications)
+            codec = self.session.outbox.encoding.codec
+            result.publications = self._reduction.messages(publications, codec, self.topic.patches)
+            if wish.mode != "cache" and (publications or not recovered.publications):
+                # The client walks forward from where it stood, by the publications. Where its filter lets none of them
+                # through there is nothing to walk by, and it stands at once where the reply leads.
                 result.offset = wish.asked.offset
         counters = self._node.counters
         counters.recoveries += recovered.whole
         counters.recoveries_failed += not recovered.whole
 
+    def defer(self, result: SubscribeResult, position: Position) -> Position:
+        """Bring what was missed behind the reply, part by part, and not within it.
+
+        In the call that decided, and before the reply is queued.
+
+        Args:
+            result, position: as `decide` gave them; the result is changed.
+        Returns:
+            The position the reply covers.
+        """
+        if self._before is None or not result.publications:
+            return position
+        self._follows = True
+        result.publications = []
+        result.offset = self._before.offset
+        return self._before
+
     def complete(self, position: Position, *, server_side: bool) -> Subscription:
         """Go live; the reply was queued in this same call."""
         node, topic = self._node, self.topic
-        asked = server_side or self._request.join_leave or bool(self.admission.override.force_push_join_leave)
-        join_leave = topic.options.join_leave and asked
-        subscription = Subscription(topic.channel, self.session, self.info, join_leave=join_leave)
+        offered, override = topic.options.join_leave, self.admission.override
+        asked = server_side or self._request.join_leave or offered == "forced" or bool(override.force_push_join_leave)
+        join_leave = bool(offered) and asked
+        subscription = Subscription(
+            topic.channel, self.session, self.info, join_leave=join_leave, reduction=self._reduction
+        )
         subscription.server_side = server_side
         subscription.in_presence, subscription.is_announced = self.in_presence, self.is_announced
         subscription.recoverable = self._wish is not None and self._wish.recoverable
@@ -230,19 +267,21 @@ class Membership:
 
         Raises:
             AlreadySubscribed, LimitExceeded: as `check`.
+            BadRequest, Disconnect: as `reduction_of`.
             Expired: the admission has run out already.
             PermissionDenied: the server took the session out meanwhile.
             BrokerUnavailable: it is away; nothing has changed.
             Disconnect: the broker failed in a way that none should (3004).
         """
         self.check(session, channel)
+        reduction = reduction_of(request, rules.options)
         if admission.expires_at is not None:
             time_to_live(admission.expires_at, self._node.clock.wall())
         key = (session.id, channel)
         self._joining.add(key)
         try:
             topic = await self._node.enter_topic(channel, rules.options)
-            joining = Joining(self._node, session, rules, topic, request, admission)
+            joining = Joining(self._node, session, rules, topic, request, reduction, admission)
             try:
                 if joining.in_presence:
                     async with self._in_order(session, channel):
@@ -291,18 +330,26 @@ class Membership:
             async with self._in_order(joining.session, channel):
                 await self._node.broker.announce(channel, Arrival(joining.info, joined=True))
 
-    async def put(self, session: Session, channel: str, rules: Rules, admission: Admission) -> None:
+    async def put(
+        self, session: Session, channel: str, rules: Rules, admission: Admission, since: Position | None = None
+    ) -> None:
         """Subscribe a session in mid-connection, as the server wants it, and tell its client.
 
         A session that ends meanwhile is no error.
 
+        Args:
+            since: what was published after this follows what the client is told, as ordinary publications.
         Raises:
-            Refusal: as `begin`.
+            Refusal: as `begin`; or history no longer holds all after `since`.
             BrokerUnavailable: nothing has changed.
         """
+        request = SubscribeRequest(channel=channel)
+        if since is not None:
+            request.recover, request.epoch, request.offset = True, since.epoch, since.offset
+            request.flag = REJECT_UNRECOVERED  # what the client is told has no place for "not recovered"
         try:
             with self.revocable(session, channel):
-                joining = await self.begin(session, channel, rules, SubscribeRequest(channel=channel), admission)
+                joining = await self.begin(session, channel, rules, request, admission)
             try:
                 result, position = joining.decide()
             except Exception:
@@ -318,11 +365,23 @@ class Membership:
             positioned=result.positioned,
             data=result.data,
         )
-        if not session.push(subscribe_push(channel, push)):
+        missed = [Reply(push=Push(channel=channel, pub=publication)) for publication in result.publications]
+        if not all(session.push(reply) for reply in (subscribe_push(channel, push), *missed)):
             await self.abandon(joining)
             return
         joining.complete(position, server_side=True)
         await self.announce(joining)
+
+    async def show(self, session: Session) -> None:
+        """Have others see what is known of a session by now: in presence, and with what it says from now on."""
+        for subscription in session.subscriptions():
+            subscription.info = session.client_info(subscription.info.channel)
+            if not subscription.in_presence:
+                continue
+            async with self._in_order(session, subscription.channel):
+                if session.subscription(subscription.channel) is subscription:
+                    announced = subscription.is_announced
+                    await self._node.presence.add(subscription.channel, subscription.info, announced=announced)
 
     def cut(self, subscription: Subscription) -> Leaving:
         """Make a subscription dead. Does not wait; `farewell` does the rest, in the order of the cuts and joins."""

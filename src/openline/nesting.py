@@ -43,15 +43,20 @@ class Nesting:
         data = getattr(request, "data", NOTHING)
         if len(data) <= self._limit:
             return  # nothing, or too short for so many brackets
-        payload = bytes(data)
-        depth = depth_past(payload, self._limit)
-        if not depth or not _is_like_json(payload):
+        depth = nested_past(bytes(data), self._limit)
+        if not depth:
             return
         words = "session %s sent data that nests %d deep, past Limits.json_depth (%d): refused"
         self._notices.take("messages_too_deep", words, session, depth, self._limit)
         if isinstance(request, SendRequest):
             raise Disconnect(codes.CLOSED_BAD_REQUEST)
         raise BadRequest(f"data nests {depth} deep, and {self._limit} is the limit")
+
+
+def nested_past(payload: bytes, limit: int) -> int:
+    """Say how deep a payload nests, if that is deeper than a limit; 0 else, and for what is no JSON."""
+    depth = depth_past(payload, limit)
+    return depth if depth and _is_like_json(payload) else 0
 
 
 def _is_like_json(payload: bytes) -> bool:

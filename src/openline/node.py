@@ -326,12 +326,17 @@ class Node:
         options: ChannelOptions,
         *,
         info: ClientInfo | None = None,
+        skip_history: bool = False,
         tags: dict[str, str] | None = None,
         idempotency_key: str = "",
         version: int = 0,
         version_epoch: str = "",
     ) -> Position:
-        """Publish to every subscriber of a channel, on every node; see `Broker.publish`."""
+        """Publish to every subscriber of a channel, on every node; see `Broker.publish`.
+
+        Args:
+            skip_history: carry it to those who are there now and keep nothing.
+        """
         if len(data) > self.limits.message_bytes:
             raise PayloadTooBig(len(data), self.limits.message_bytes)
         self.check_started("publish")
@@ -339,7 +344,7 @@ class Node:
             position = await self.broker.publish(
                 channel,
                 data,
-                history=options.history,
+                history=None if skip_history else options.history,
                 info=info,
                 tags=tags,
                 idempotency_key=idempotency_key,

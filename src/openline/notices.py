@@ -26,6 +26,7 @@ Excess = Literal[
     "commands_unserved",
     "connections_refused",
     "floods",
+    "frames_refused",
     "gaps_lost",
     "handshakes_refused",
     "histories_failed",

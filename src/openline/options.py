@@ -17,6 +17,9 @@ from openline.errors import DeclarationError
 #: "asked": stream recovery or bare positions, for the clients that ask for it.
 Recovery = Literal["stream", "cache", "asked"]
 
+#: Who is told of those who come and go: nobody; the clients that ask; every subscriber.
+JoinLeave = bool | Literal["forced"]
+
 #: What becomes of a client that does not keep up with a channel, once more waits for it than `Limits.outbox_bytes`.
 #: "disconnect": it is closed with 3008 and resumes; "drop_oldest": publications of this channel that wait for it give
 #: way to newer ones; "latest_only": while it is behind at all, one publication waits for it, always the newest (beside
@@ -127,11 +130,15 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
     history: History | None = None
     recovery: Recovery = "stream"  #: only with history
     presence: bool = False
-    join_leave: bool = False
+    join_leave: JoinLeave = False
     protected: bool = False  #: clients need a subscription token
     slow: Slow = "disconnect"  #: another one only without history
+    delta: bool = False  #: subscribers may have patches instead of whole payloads; only with history
+    filters: bool = False  #: subscribers may say by tags what they want
 
     def __post_init__(self) -> None:
+        if self.join_leave not in (False, True, "forced"):
+            raise DeclarationError(f"join_leave is {self.join_leave!r}: it must be False, True or 'forced'")
         if self.slow not in get_args(Slow):
             raise DeclarationError(f"slow is {self.slow!r}: it must be one of {', '.join(map(repr, get_args(Slow)))}")
         if self.slow != "disconnect" and self.history is not None:
@@ -139,10 +146,12 @@ class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
                 f"slow={self.slow!r} and history exclude each other: who recovers is promised every publication, "
                 "so none may be dropped for it"
             )
+        if self.delta and self.history is None:
+            raise DeclarationError("delta needs history: a patch is of use only to who has all that was before it")
 
 
 class Override(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a token changes of a channel's options for one subscription; None leaves an option as declared."""
+    """What is otherwise for one subscription than its channel declares; None leaves an option as it is."""
 
     presence: bool | None = None  #: the session is shown in presence
     join_leave: bool | None = None  #: its coming and going is announced

@@ -1,53 +1,80 @@
-"""What the app may ask of every node at once: to reach all sessions of a user, and to say what is there.
+"""What the app may ask of every node at once: to reach sessions of a user, and to say what is there.
 
 An order is carried out by each node for its own sessions; `Cluster.order` brings it there and the reports back.
+
+Nodes of different versions may be in one cluster. One that is given an order it does not know, or that says more than
+it knows, does not carry out the half it understood: it reports an error, and the giver is told.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Final, final
 
 import msgspec
 
+from openline.application import Admission
 from openline.cluster import NodeInfo
 from openline.codes import DisconnectCode, UnsubscribeCode
+from openline.commands import Commands
 from openline.errors import AlreadySubscribed, BrokerUnavailable, InternalError, OpenlineError, Refusal
-from openline.node import Node
 from openline.protocol.pushes import message_push
+from openline.publication import Position
+from openline.session import Session
 
 _log: Final = logging.getLogger("openline")
 
 
-class _Send(msgspec.Struct, frozen=True, tag="send"):
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom an order concerns: all sessions of a user, or those of them that are this one."""
+
     user: str
+    client: str = ""  #: the session's id; "" for any
+    session: str = ""  #: the session's secret; "" for any
+
+    def means(self, session: Session) -> bool:
+        """Tell whether a session of the user is concerned."""
+        return self.client in ("", session.id) and self.session in ("", session.secret)
+
+
+class _Send(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="send"):
+    to: Target
     data: bytes
 
 
-class _Subscribe(msgspec.Struct, frozen=True, tag="subscribe"):
-    user: str
+class _Subscribe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="subscribe"):
+    to: Target
     channel: str
+    admission: Admission
+    since: Position | None
 
 
-class _Unsubscribe(msgspec.Struct, frozen=True, tag="unsubscribe"):
-    user: str
-    channel: str
+class _Unsubscribe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="unsubscribe"):
+    to: Target
+    channel: str  #: "" for all
     code: int
     reason: str
 
 
-class _Disconnect(msgspec.Struct, frozen=True, tag="disconnect"):
-    user: str
+class _Disconnect(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="disconnect"):
+    to: Target
     code: int
     reason: str
+    spared: tuple[str, ...]  #: session ids
 
 
-class _Survey(msgspec.Struct, frozen=True, tag="survey"):
+class _Refresh(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="refresh"):
+    to: Target
+    expires_at: float | None
+    info: bytes
+
+
+class _Survey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="survey"):
     prefix: str
 
 
-_Order = _Send | _Subscribe | _Unsubscribe | _Disconnect | _Survey
+_Order = _Send | _Subscribe | _Unsubscribe | _Disconnect | _Refresh | _Survey
 
 
 class _Report(msgspec.Struct, frozen=True):
@@ -81,34 +108,40 @@ class Orders:
     """Gives orders to all nodes, and carries out those of others.
 
     Args:
-        encode: writes a payload of the app as JSON.
+        commands: carries out what is done to a session.
     """
 
-    def __init__(self, node: Node, encode: Callable[[object], bytes]) -> None:
-        self.node = node
-        self._encode = encode
+    def __init__(self, commands: Commands) -> None:
+        self.node = commands.node
+        self._commands = commands
         self._encoder = msgspec.msgpack.Encoder()
         self._orders: msgspec.msgpack.Decoder[_Order] = msgspec.msgpack.Decoder(_Order)
         self._reports: msgspec.msgpack.Decoder[_Report] = msgspec.msgpack.Decoder(_Report)
-        node.cluster.carry_out = self._carry_out
+        self.node.cluster.carry_out = self._carry_out
 
     # --- giving ---------------------------------------------------------------------------------------------------
 
-    async def send(self, user: str, data: object) -> int:
-        """Push a message to every session of a user; give how many there were."""
-        return await self._reach(_Send(user, self._encode(data)))
+    async def send(self, to: Target, data: object) -> int:
+        """Push a message to sessions of a user; give how many there were."""
+        return await self._reach(_Send(to, self._commands.encode(data)))
 
-    async def subscribe(self, user: str, channel: str) -> int:
-        """Put every session of a user into a channel."""
-        return await self._reach(_Subscribe(user, channel))
+    async def subscribe(
+        self, to: Target, channel: str, admission: Admission | None = None, since: Position | None = None
+    ) -> int:
+        """Put sessions of a user into a channel; see `Commands.subscribe`."""
+        return await self._reach(_Subscribe(to, channel, Admission() if admission is None else admission, since))
 
-    async def unsubscribe(self, user: str, channel: str, code: UnsubscribeCode) -> int:
-        """Take every session of a user out of a channel."""
-        return await self._reach(_Unsubscribe(user, channel, code.number, code.reason))
+    async def unsubscribe(self, to: Target, channel: str, code: UnsubscribeCode) -> int:
+        """Take sessions of a user out of a channel, or out of all, which is ""."""
+        return await self._reach(_Unsubscribe(to, channel, code.number, code.reason))
 
-    async def disconnect(self, user: str, code: DisconnectCode) -> int:
-        """Close every session of a user."""
-        return await self._reach(_Disconnect(user, code.number, code.reason))
+    async def disconnect(self, to: Target, code: DisconnectCode, *, spared: Sequence[str] = ()) -> int:
+        """Close sessions of a user, save those of these ids."""
+        return await self._reach(_Disconnect(to, code.number, code.reason, tuple(spared)))
+
+    async def refresh(self, to: Target, expires_at: float | None, info: bytes = b"") -> int:
+        """Say anew when sessions of a user end, and what others see of them; see `Commands.refresh`."""
+        return await self._reach(_Refresh(to, expires_at, info))
 
     async def survey(self, prefix: str) -> Survey:
         """Ask every node what is there."""
@@ -160,28 +193,35 @@ class Orders:
     def _disconnect(self, order: _Disconnect) -> _Report:
         code = DisconnectCode(order.code, order.reason)
         # Also one that is still connecting.
-        sessions = [session for session in self.node.sessions.values() if session.user == order.user]
+        of_user = [session for session in self.node.sessions.values() if session.user == order.to.user]
+        sessions = [session for session in of_user if order.to.means(session) and session.id not in order.spared]
         for session in sessions:
             session.end(code)
         return _Report(sessions=len(sessions))
 
-    async def _act(self, order: _Send | _Subscribe | _Unsubscribe) -> _Report:
-        sessions = self.node.sessions_of(order.user)
+    async def _act(self, order: _Send | _Subscribe | _Unsubscribe | _Refresh) -> _Report:
+        sessions = [session for session in self.node.sessions_of(order.to.user) if order.to.means(session)]
         failure: OpenlineError | None = None
-        push = message_push(order.data) if isinstance(order, _Send) else None
         for session in sessions:
             try:
-                if push is not None:
-                    session.push(push)
-                elif isinstance(order, _Subscribe):
-                    await session.subscribe(order.channel)
-                elif isinstance(order, _Unsubscribe):
-                    await session.unsubscribe(order.channel, UnsubscribeCode(order.code, order.reason))
+                await self._do(order, session)
             except AlreadySubscribed:
                 continue
             except OpenlineError as error:
                 failure = failure or error  # the user's other sessions have theirs all the same
         return _Report(sessions=len(sessions)) if failure is None else self._refused(failure)
+
+    async def _do(self, order: _Send | _Subscribe | _Unsubscribe | _Refresh, session: Session) -> None:
+        if isinstance(order, _Send):
+            session.push(message_push(order.data))
+        elif isinstance(order, _Subscribe):
+            await self._commands.subscribe(session, order.channel, order.admission, order.since)
+        elif isinstance(order, _Unsubscribe):
+            code = UnsubscribeCode(order.code, order.reason)
+            for channel in (order.channel,) if order.channel else session.channels:
+                await self._commands.unsubscribe(session, channel, code)
+        else:
+            await self._commands.refresh(session, order.expires_at, order.info)
 
     def _refused(self, error: OpenlineError) -> _Report:
         if isinstance(error, BrokerUnavailable):

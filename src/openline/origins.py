@@ -90,6 +90,11 @@ class Origins:
         self._null = "null" in listed
         self._patterns = tuple(_pattern(text) for text in listed if text not in ("*", "null"))
 
+    @property
+    def all_pages(self) -> bool:
+        """Whether every page may, whoever's it is."""
+        return self._any
+
     def allows(self, origins: Sequence[str], hosts: Sequence[str]) -> bool:
         """Tell whether a request may open a line.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 import msgspec
+
+from openline.errors import DeclarationError, UnrecoverablePosition
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
@@ -17,6 +20,22 @@ class Position(msgspec.Struct, frozen=True, gc=False):
 
     epoch: str = ""  #: name of the stream's life; "" where there is none
     offset: int = 0  #: 1 or more for a publication; 0 before the first
+
+    def __str__(self) -> str:
+        """Write it as one word, ``epoch:offset``, such as goes into the ``id`` of a server-sent event."""
+        return f"{self.epoch}:{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """Read what `str` wrote, perhaps from somebody who made it up.
+
+        Raises:
+            UnrecoverablePosition: it is no position, so nobody stands there.
+        """
+        epoch, colon, offset = text.rpartition(":")
+        if not colon or not offset.isascii() or not offset.isdigit() or len(offset) > 20 or int(offset) >= 2**64:
+            raise UnrecoverablePosition(f"{text[:100]!r} is no position")
+        return cls(epoch, int(offset))
 
 
 Position.NONE = Position()
@@ -55,3 +74,17 @@ Message = Publication | Arrival
 
 #: An encoded payload that is there but holds nothing.
 EMPTY: Final = b""
+
+
+def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Give tags that every codec can carry.
+
+    Raises:
+        DeclarationError: a key or value is no text.
+    """
+    for item in (*tags, *tags.values()):
+        try:
+            item.encode()
+        except (AttributeError, UnicodeEncodeError):
+            raise DeclarationError(f"tags are text, and {item!r} is not") from None
+    return dict(tags)

@@ -24,13 +24,13 @@ from collections.abc import Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar, final, overload
 
-from openline.channel import check_parts, checked_tags
+from openline.channel import check_parts
 from openline.engines import Engine, engine
 from openline.errors import BrokerUnavailable, DeclarationError, PayloadTooBig, UsageError
 from openline.names import Pattern
 from openline.options import ChannelOptions, History, Limits
 from openline.payload import Payload
-from openline.publication import Position
+from openline.publication import Position, checked_tags
 from openline.reception import Reception
 from openline.rules import ChannelRules
 
@@ -119,6 +119,7 @@ class Publisher:
         channel: str,
         data: Any,
         *,
+        skip_history: bool = False,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str = "",
         version: int = 0,
@@ -134,7 +135,7 @@ class Publisher:
             BrokerUnavailable: it may or may not be out; retry with the same key.
         """
         rules = self._reception.declared(channel)
-        options = _checked(tags, idempotency_key, version, version_epoch)
+        options = _checked(skip_history, tags, idempotency_key, version, version_epoch)
         return self._send(channel, rules, rules.payload.encode(data), options)
 
     async def publish_async(
@@ -142,6 +143,7 @@ class Publisher:
         channel: str,
         data: Any,
         *,
+        skip_history: bool = False,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str = "",
         version: int = 0,
@@ -158,7 +160,7 @@ class Publisher:
             BrokerUnavailable: it may or may not be out; retry with the same key.
         """
         rules = self._reception.declared(channel)
-        options = _checked(tags, idempotency_key, version, version_epoch)
+        options = _checked(skip_history, tags, idempotency_key, version, version_epoch)
         return await self._send_async(channel, rules, rules.payload.encode(data), options)
 
     def _send(self, channel: str, rules: ChannelRules, data: bytes, options: dict[str, Any]) -> Position:
@@ -199,7 +201,8 @@ class Publisher:
             if self._line is None:
                 self._line = _Line(self._engine())
             line = self._line
-            return line.call(line.publish(channel, data, history=rules.options.history, **options))
+            history = None if options.pop("skip_history") else rules.options.history
+            return line.call(line.publish(channel, data, history=history, **options))
 
     # --- its end --------------------------------------------------------------------------------------------------
 
@@ -270,6 +273,7 @@ class PublisherChannel(Generic[Message]):
         self,
         message: Message,
         *,
+        skip_history: bool = False,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str = "",
         version: int = 0,
@@ -285,13 +289,14 @@ class PublisherChannel(Generic[Message]):
             PayloadTooBig: nothing was sent.
             BrokerUnavailable: it may or may not be out; retry with the same key.
         """
-        options = _checked(tags, idempotency_key, version, version_epoch)
+        options = _checked(skip_history, tags, idempotency_key, version, version_epoch)
         return self._publisher._send(self.name(**parts), self._rules, self._rules.payload.encode(message), options)
 
     async def publish_async(
         self,
         message: Message,
         *,
+        skip_history: bool = False,
         tags: Mapping[str, str] | None = None,
         idempotency_key: str = "",
         version: int = 0,
@@ -308,7 +313,7 @@ class PublisherChannel(Generic[Message]):
             PayloadTooBig: nothing was sent.
             BrokerUnavailable: it may or may not be out; retry with the same key.
         """
-        options = _checked(tags, idempotency_key, version, version_epoch)
+        options = _checked(skip_history, tags, idempotency_key, version, version_epoch)
         data = self._rules.payload.encode(message)
         return await self._publisher._send_async(self.name(**parts), self._rules, data, options)
 
@@ -316,13 +321,16 @@ class PublisherChannel(Generic[Message]):
         return f"<PublisherChannel {self.pattern!r}>"
 
 
-def _checked(tags: Mapping[str, str] | None, idempotency_key: str, version: int, version_epoch: str) -> dict[str, Any]:
-    """Give the options of a publication as a broker takes them.
+def _checked(
+    skip_history: bool, tags: Mapping[str, str] | None, idempotency_key: str, version: int, version_epoch: str
+) -> dict[str, Any]:
+    """Give the options of a publication.
 
     Raises:
         DeclarationError: a tag is no text.
     """
     return {
+        "skip_history": skip_history,
         "tags": None if tags is None else checked_tags(tags),
         "idempotency_key": idempotency_key,
         "version": version,

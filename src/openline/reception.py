@@ -7,7 +7,7 @@ from typing import Any, Final, final
 
 from openline import codes
 from openline.admission import Accept
-from openline.application import Admission, Welcome
+from openline.application import Admission, Renewal, Welcome
 from openline.codes import DisconnectCode
 from openline.errors import (
     DeclarationError,
@@ -32,7 +32,7 @@ from openline.protocol.messages import (
     UnsubscribeRequest,
 )
 from openline.refusals import refusal
-from openline.rules import ChannelRules, encoded, handshake_of
+from openline.rules import ChannelRules, allowance, carried, encoded, handshake_of, renewal
 from openline.session import Session
 from openline.tokens import JWT
 
@@ -59,6 +59,7 @@ class Reception:
         "disconnecting",
         "messaging",
         "procedures",
+        "refreshing",
     )
 
     def __init__(self, auth: JWT | None, *, name_length: int, now: Callable[[], float]) -> None:
@@ -68,6 +69,8 @@ class Reception:
         self.connecting: Handler | None = None
         self.disconnecting: Handler | None = None
         self.messaging: Handler | None = None
+        self.refreshing: Handler | None = None
+        #: By the method; the one of "" answers those that have none of their own.
         self.procedures: dict[str, Handler] = {}
         self._results: dict[str, Payload] = {}
         self._patterns: list[ChannelRules] = []
@@ -134,7 +137,7 @@ class Reception:
         if isinstance(request, ConnectRequest):
             return self.connecting is not None
         if isinstance(request, RpcRequest):
-            return request.method in self.procedures
+            return request.method in self.procedures or "" in self.procedures
         return isinstance(request, SendRequest) and self.messaging is not None
 
     @property
@@ -145,9 +148,9 @@ class Reception:
     @property
     def reads_handshake(self) -> bool:
         """Whether a handler reads the headers, cookies or query of the opening request."""
-        handlers = [self.connecting, self.disconnecting, self.messaging, *self.procedures.values()]
+        handlers = [self.connecting, self.disconnecting, self.messaging, self.refreshing, *self.procedures.values()]
         for rules in self._patterns:
-            handlers += [rules.subscribing, rules.publishing, rules.leaving]
+            handlers += rules.handlers
         return any(handler is not None and handler.reads_handshake for handler in handlers)
 
     # --- connections ----------------------------------------------------------------------------------------------
@@ -162,7 +165,13 @@ class Reception:
             session,
             handshake_of(session),
             message=bytes(request.data),
-            supplied={"token": request.token, "name": request.name, "version": request.version},
+            supplied={
+                "token": request.token,
+                "name": request.name,
+                "version": request.version,
+                "headers": dict(request.headers),
+                "channels": list(request.subs),
+            },
         )
         if answer is None:
             return welcome
@@ -171,7 +180,7 @@ class Reception:
         if not isinstance(answer, Accept):
             where = self.connecting.where
             raise UsageError(f"{where} returned {answer!r}: it returns None, a user id, or Accept(…)")
-        return _merged(welcome, answer)
+        return _merged(session, welcome, answer)
 
     def _verified(self, auth: JWT, token: str) -> Welcome:
         if not token:
@@ -203,6 +212,22 @@ class Reception:
             raise Disconnect(codes.CLOSED_INVALID_TOKEN)
         return claims.expires_at
 
+    @property
+    def renews(self) -> bool:
+        """Whether a handler is asked about connections that run out."""
+        return self.refreshing is not None
+
+    async def renew(self, session: Session) -> Renewal | None:
+        """Let a client stay connected, as the handler says."""
+        if self.refreshing is None:
+            return None
+        answer = await self.refreshing(session, handshake_of(session))
+        if isinstance(answer, Accept) and not (answer.channels or answer.subscriptions or answer.data is not None):
+            if answer.user not in ("", session.user):
+                raise UsageError(f"{self.refreshing.where} returned user {answer.user!r}: a connection keeps its user")
+            return Renewal(expires_at=answer.expires_at, info=encoded(answer.info), meta=encoded(answer.meta))
+        return renewal(answer, self.refreshing, "Accept(…) of an expiry, info and meta")
+
     async def disconnected(self, session: Session, code: DisconnectCode) -> None:
         """Tell the handler that a connection has ended."""
         if self.disconnecting is not None:
@@ -213,11 +238,13 @@ class Reception:
 
     async def call(self, session: Session, method: str, data: bytes) -> bytes:
         """Run a remote procedure."""
-        procedure = self.procedures.get(method)
+        declared = method if method in self.procedures else ""
+        procedure = self.procedures.get(declared)
         if procedure is None:
             raise MethodNotFound if self.procedures else NotAvailable
-        result = await procedure(session, handshake_of(session), message=data)
-        return self._results[method].encode(result)
+        result = await procedure(session, handshake_of(session), message=data, supplied={"method": method})
+        written = self._results[declared].encode(result)
+        return carried(session, written) if self._results[declared].raw else written
 
     async def message(self, session: Session, data: bytes) -> None:
         """Give the handler a message outside every channel."""
@@ -234,7 +261,7 @@ class Reception:
         return refusal(error)
 
 
-def _merged(welcome: Welcome, answer: Accept) -> Welcome:
+def _merged(session: Session, welcome: Welcome, answer: Accept) -> Welcome:
     """Put together what the token and the handler say; the handler has the last word."""
     expires_at, client_refresh = welcome.expires_at, welcome.client_refresh
     if answer.expires_at is not None:
@@ -242,9 +269,11 @@ def _merged(welcome: Welcome, answer: Accept) -> Welcome:
     return Welcome(
         user=answer.user or welcome.user,
         info=encoded(answer.info) or welcome.info,
-        meta=welcome.meta,
-        data=encoded(answer.data),
-        channels=welcome.channels | dict.fromkeys(answer.channels, Admission()),
+        meta=encoded(answer.meta) or welcome.meta,
+        data=carried(session, answer.data),
+        channels=welcome.channels
+        | dict.fromkeys(answer.channels, Admission())
+        | {channel: allowance(session, allowed) for channel, allowed in answer.subscriptions.items()},
         expires_at=expires_at,
         client_refresh=client_refresh,
     )

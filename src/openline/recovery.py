@@ -18,6 +18,7 @@ from openline.errors import OpenlineError
 from openline.options import AS_DECLARED, ChannelOptions, History, Limits, Override, Recovery
 from openline.protocol.messages import SubscribeRequest
 from openline.publication import Position, Publication
+from openline.reduction import EVERYTHING, Reduction
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -26,6 +27,7 @@ class Wish(msgspec.Struct, frozen=True):
     mode: Recovery
     recoverable: bool
     asked: Position | None  #: where the client says it stands; None when it does not recover
+    reduction: Reduction = EVERYTHING
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -41,7 +43,12 @@ class BrokenTail(OpenlineError):
     """What arrived live does not continue what history held: the broker broke its promise."""
 
 
-def wish_of(request: SubscribeRequest, options: ChannelOptions, override: Override = AS_DECLARED) -> Wish | None:
+def wish_of(
+    request: SubscribeRequest,
+    options: ChannelOptions,
+    override: Override = AS_DECLARED,
+    reduction: Reduction = EVERYTHING,
+) -> Wish | None:
     """Say what of positions a request gets; None where the subscription has none."""
     if options.history is None:
         return None
@@ -50,7 +57,7 @@ def wish_of(request: SubscribeRequest, options: ChannelOptions, override: Overri
     if not (recoverable or request.positioned or override.force_positioning):
         return None
     asked = Position(request.epoch, request.offset) if request.recover and recoverable else None
-    return Wish(options.recovery, recoverable, asked)
+    return Wish(options.recovery, recoverable, asked, reduction)
 
 
 async def read(broker: Broker, channel: str, history: History, limits: Limits, wish: Wish) -> Page:
@@ -58,7 +65,10 @@ async def read(broker: Broker, channel: str, history: History, limits: Limits, w
     if wish.asked is None:
         return await broker.history(channel, history=history, limit=0)
     if wish.mode == "cache":
-        return await broker.history(channel, history=history, limit=1, reverse=True)
+        # With a filter the newest that passes it is wanted, which may lie behind others.
+        limit = 1 if wish.reduction.filter is None else limits.recovery_publications
+        page = await broker.history(channel, history=history, limit=limit, reverse=True)
+        return Page(page.publications[::-1], page.top)
     # A gap too long for the limit is seen as such: what is read then does not reach the top, and more is read later.
     return await broker.history(channel, history=history, since=wish.asked, limit=limits.recovery_publications)
 
@@ -76,13 +86,19 @@ def decide(wish: Wish, page: Page, tail: Sequence[Publication], limits: Limits) 
     if asked is None:
         return Recovered(False, [], join_tail(page, tail)[1])
     if wish.mode == "cache":
-        publications, top = join_tail(page, tail)
-        newest = publications[-1:]
-        whole = bool(newest) and newest[0].offset == top.offset
-        return Recovered(whole, newest if whole and asked != top else [], top)
+        return _newest(wish, asked, *join_tail(page, tail))
     if asked.epoch not in ("", page.top.epoch):
         return Recovered(False, [], join_tail(page, tail)[1])
     return advance(asked.offset, page, tail, limits)
+
+
+def _newest(wish: Wish, asked: Position, publications: Sequence[Publication], top: Position) -> Recovered:
+    """Give the newest of what is wanted, unless the client has it. Where none is kept the client is not recovered."""
+    wanted = wish.reduction.wanted(publications)[-1:]
+    if not wanted or publications[-1].offset != top.offset:
+        return Recovered(False, [], top)
+    known = asked.epoch == top.epoch and wanted[0].offset <= asked.offset <= top.offset
+    return Recovered(True, [] if known else list(wanted), top)
 
 
 def advance(offset: int, page: Page, tail: Sequence[Publication], limits: Limits) -> Recovered:

@@ -11,7 +11,11 @@ from typing import Any, Final
 
 from fastapi import APIRouter, WebSocket
 
+from openline.routes.cors import add_preflight
 from openline.routes.door import Door
+from openline.routes.poll import PollRoute
+from openline.routes.stream import StreamRoute
+from openline.routes.unidirectional import UnidirectionalRoutes
 from openline.routes.websocket import WebSocketRoute
 
 _log: Final = logging.getLogger("openline")
@@ -42,7 +46,39 @@ def connection_router(
         """Hold a line open over WebSocket."""
         await over_websocket.serve(websocket)
 
+    _add_streams(router, door)
+    _add_unidirectional(router, door)
     return router
+
+
+def _add_streams(router: APIRouter, door: Door) -> None:
+    """Add the line where WebSocket does not get through."""
+    streams = StreamRoute(door)
+    for path, endpoint, methods in (
+        ("/connection/http_stream", streams.http_stream, ("POST",)),
+        ("/connection/sse", streams.sse, ("GET", "POST")),
+        ("/emulation", streams.emulation, ("POST",)),
+    ):
+        router.add_api_route(path, endpoint, methods=list(methods), include_in_schema=False, response_model=None)
+        add_preflight(router, door, path, methods)
+
+
+def _add_unidirectional(router: APIRouter, door: Door) -> None:
+    """Add the lines of clients that only listen."""
+    routes = UnidirectionalRoutes(door)
+
+    @router.websocket("/connection/uni_websocket")
+    async def uni_websocket(websocket: WebSocket) -> None:
+        """Hold a line open over WebSocket, for a client that only listens."""
+        await routes.websocket(websocket)
+
+    for path, endpoint, methods in (
+        ("/connection/uni_http_stream", routes.http_stream, ("GET", "POST")),
+        ("/connection/uni_sse", routes.sse, ("GET", "POST")),
+        ("/connection/poll", PollRoute(door).poll, ("GET",)),
+    ):
+        router.add_api_route(path, endpoint, methods=list(methods), include_in_schema=False, response_model=None)
+        add_preflight(router, door, path, methods)
 
 
 @cache

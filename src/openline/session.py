@@ -20,13 +20,15 @@ from openline import codes
 from openline.codes import DisconnectCode, UnsubscribeCode
 from openline.conductor import Conductor
 from openline.errors import Disconnect
+from openline.framing import SEPARATE
 from openline.inbox import CatchUp, Inbox, Task
 from openline.life import State
 from openline.notices import Excess
 from openline.outbox import Outbox, Wire
 from openline.protocol.codec import DecodeError, NestedTooDeep
 from openline.protocol.messages import PING, Command, ConnectRequest, PingRequest, Reply, SendRequest
-from openline.protocol.pushes import message_push, unsubscribe_push
+from openline.protocol.pushes import disconnect_push, message_push, unsubscribe_push
+from openline.protocol.unidirectional import UnidirectionalCodec
 from openline.publication import ClientInfo
 from openline.subscription import Subscription
 
@@ -47,6 +49,7 @@ class Session:
         state: the app's own, kept as long as the connection.
         handshake: what was kept of the opening request; None where no handler reads it.
         native_heartbeat: pings are the wire's own, not the protocol's.
+        secret: what the client's posts name it by, where its wire goes one way only; else "". For its client alone.
     """
 
     __slots__ = (
@@ -71,13 +74,20 @@ class Session:
         "native_heartbeat",
         "outbox",
         "ping_due",
+        "secret",
         "state",
         "user",
         "wake_tick",
     )
 
     def __init__(
-        self, wire: Wire, conductor: Conductor[Session], handshake: object = None, *, native_heartbeat: bool = False
+        self,
+        wire: Wire,
+        conductor: Conductor[Session],
+        handshake: object = None,
+        *,
+        native_heartbeat: bool = False,
+        secret: str = "",
     ) -> None:
         self.id = str(uuid.uuid4())
         self.user = ""
@@ -85,6 +95,7 @@ class Session:
         self.state: dict[str, Any] = {}
         self.handshake = handshake
         self.native_heartbeat = native_heartbeat
+        self.secret = secret
         self.life = State.OPENED
         self.outbox = Outbox(wire, conductor.limits.outbox_bytes, self)
         self.ends_at: float | None = None  #: monotonic; the connection ends then unless it is refreshed before
@@ -111,7 +122,7 @@ class Session:
 
     @property
     def meta(self) -> Any:
-        """What the token said for the app alone, decoded; None for nothing. No client is ever shown it."""
+        """What token or handler said for the app alone, decoded; None for nothing. No client is ever shown it."""
         return msgspec.json.decode(self.encoded_meta) if self.encoded_meta else None
 
     @property
@@ -121,8 +132,14 @@ class Session:
 
     @property
     def transport(self) -> str:
-        """The kind of wire: "websocket"."""
-        return self._wire.name
+        """The kind of wire: "websocket", "http_stream", "sse", "uni_websocket" and so on."""
+        name = self._wire.name
+        return "uni_websocket" if self.one_way and name == "websocket" else name
+
+    @property
+    def one_way(self) -> bool:
+        """Whether the client only listens: it says who it is and what it wants as it comes, and nothing after that."""
+        return isinstance(self._codec, UnidirectionalCodec)
 
     @property
     def protocol(self) -> str:
@@ -170,7 +187,12 @@ class Session:
     # --- what the client does -------------------------------------------------------------------------------------
 
     def receive(self, frame: bytes) -> None:
-        """Take one message of the wire: any number of commands."""
+        """Take one message of the wire: any number of commands.
+
+        Who only listens says one thing, and whatever else it sends goes nowhere.
+        """
+        if self.life is not State.OPENED and self.one_way:
+            return
         refused_before = self.life is State.REFUSED
         try:
             for command in self._codec.decode(frame):
@@ -181,6 +203,10 @@ class Session:
             excess: Excess = "messages_too_deep" if isinstance(error, NestedTooDeep) else "messages_malformed"
             self._conductor.notices.take(excess, "session %s sent what is not of the protocol: %s", self.id, error)
             self.end(codes.CLOSED_BAD_REQUEST)
+
+    def begin(self, request: ConnectRequest) -> None:
+        """Take the connect of a client that said it another way than by a message of the wire."""
+        self._take(Command(id=1, connect=request))
 
     def too_large(self) -> None:
         """The client sent a message larger than the wire takes, and is being closed for it."""
@@ -250,7 +276,14 @@ class Session:
         if self.life is State.ENDED:
             return False
         encoding = self.outbox.encoding
-        if self.outbox.offer(encoding.wrap((encoding.codec.encode(reply),))):
+        chunk = encoding.wrap((encoding.codec.encode(reply),))
+        return not chunk or self.offer(chunk)  # a wire without a protocol has no words for most of them
+
+    def offer(self, chunk: bytes) -> bool:
+        """Queue bytes made for this wire; say whether they were taken. A client too slow for them is closed."""
+        if self.life is State.ENDED:
+            return False
+        if self.outbox.offer(chunk):
             return True
         self.end(codes.CLOSED_SLOW)
         return False
@@ -340,11 +373,12 @@ class Session:
             self._pong_due = now + self._conductor.heartbeat.pong_seconds  # its pong may wait behind what is not read
         if self._pong_due is not None and now >= self._pong_due:
             self.end(codes.CLOSED_NO_PONG)
-        elif self.ends_at is not None and now >= self.ends_at:
+        elif self.ends_at is not None and now >= self.ends_at and self._conductor.runs_out(self, None):
             self.end(codes.CLOSED_CONNECTION_EXPIRED)
         else:
             for subscription in self.subscriptions():
-                if subscription.ends_at is not None and now >= subscription.ends_at:
+                due = subscription.ends_at is not None and now >= subscription.ends_at
+                if due and self._conductor.runs_out(self, subscription):
                     self.lose(subscription, codes.UNSUBSCRIBED_EXPIRED)
             self._ping(now)
         return self._earliest() if self.takes_commands else None
@@ -352,7 +386,8 @@ class Session:
     def _ping(self, now: float) -> None:
         if not self.takes_commands or self.ping_due is None or now < self.ping_due:
             return
-        if self._wire.ping() if self.native_heartbeat else self.push(PING):
+        pinged = self._wire.ping() if self.native_heartbeat else self.push(PING)
+        if pinged and not self.one_way:  # who only listens does not answer: dead peers are found by what is not taken
             self._pong_due = now + self._conductor.heartbeat.pong_seconds
             self.outbox.is_stalled()  # it compares with this moment when it is asked again
         self.ping_due = now + self._conductor.heartbeat.ping_seconds
@@ -374,6 +409,10 @@ class Session:
             _log.warning("session %s of user %r is too slow: closed with %d", self.id, self.user, code.number)
         else:
             self.outbox.flush()
+        if self.one_way and self.outbox.encoding.framing is SEPARATE:
+            # A close frame says it as well, but not to everyone who reads messages.
+            last = disconnect_push(code)
+            self._wire.write(self.outbox.encoding.wrap((self._codec.encode(last),)))
         self._finish(code)
         self._wire.close(code.number, code.reason, deadline_seconds=self._conductor.limits.close_seconds)
 

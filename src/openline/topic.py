@@ -22,14 +22,18 @@ from openline.brokers.base import Page
 from openline.fanout import Batch, Entry, Fanout
 from openline.options import ChannelOptions
 from openline.outbox import Outbox
+from openline.protocol.delta import Patches
 from openline.publication import Arrival, Message, Position, Publication
-from openline.subscription import AHEAD, BEHIND, LEFT, Subscription
+from openline.subscription import AHEAD, BEHIND, FRESH, LEFT, Subscription
 
 #: A batch is sealed at this size, so that one frame stays below what clients accept (1 MiB in Python's websockets).
 BATCH_BYTES: Final = 262_144
 
 #: Messages held back during a gap. Past it the oldest go: history, which is being read, has them too.
 HELD_MESSAGES: Final = 1_024
+
+#: Of the topics where there are none.
+_NO_PATCHES: Final = Patches()
 
 
 class Entered(enum.Enum):
@@ -49,11 +53,13 @@ class Topic:
         "_ahead",
         "_fanout",
         "_held",
+        "_newest",
         "_pending",
         "channel",
         "healing",
         "joining",
         "options",
+        "patches",
         "position",
         "sequence",
         "subscriptions",
@@ -70,9 +76,13 @@ class Topic:
         self.subscriptions: dict[str, Subscription] = {}
         self.joining = 0
         self.tail: list[Publication] = []
+        #: For those who recover with delta.
+        self.patches = Patches() if options.delta else _NO_PATCHES
         self.healing = False
         self._pending: list[Entry] = []
         self._held: deque[Publication] | None = None
+        #: What entered last, where the next may be a patch of it.
+        self._newest: Publication | None = None
         self._ahead: list[Subscription] = []
         self._fanout: Fanout | None = None
 
@@ -114,16 +124,20 @@ class Topic:
 
     def _append(self, message: Message) -> None:
         self.sequence += 1
+        base = None
+        if self.options.delta and not isinstance(message, Arrival):
+            base, self._newest = self._newest, message
         # With nobody live there is nobody to deliver to: those who join get it from history or the tail.
         if self.subscriptions:
-            self._pending.append(Entry(self.sequence, message))
+            self._pending.append(Entry(self.sequence, message, base))
 
     def _catch_up(self, position: Position) -> None:
         """Let those who were ahead of the topic stand where it stands, once it has reached them."""
         for subscription in self._ahead:
             ahead = subscription.position
             if subscription.covered == AHEAD and ahead.epoch == position.epoch and ahead.offset <= position.offset:
-                subscription.covered = self.sequence if ahead.offset == position.offset else self.sequence - 1
+                reached = self.sequence if ahead.offset == position.offset else self.sequence - 1
+                subscription.covered = FRESH if subscription.audience.delta else reached
         self._ahead = [subscription for subscription in self._ahead if subscription.covered == AHEAD]
 
     # --- a gap ----------------------------------------------------------------------------------------------------
@@ -173,9 +187,10 @@ class Topic:
         self.position = top
         self.tail.clear()
         self._ahead.clear()
+        self._newest = None  # what comes next does not follow it
         for subscription in tuple(self.subscriptions.values()):
             if subscription.position == top or not subscription.position.epoch:
-                subscription.covered = subscription.joined = self.sequence
+                self._stands_here(subscription)
             else:
                 self.leave(subscription)
                 subscription.subscriber.lose(subscription, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
@@ -207,7 +222,7 @@ class Topic:
             and the caller reads history and calls `heal`.
         """
         subscription.position = position
-        subscription.joined = subscription.covered = self.sequence
+        self._stands_here(subscription)
         self.subscriptions[subscription.subscriber.id] = subscription
         if not position.epoch:
             return True
@@ -223,6 +238,11 @@ class Topic:
             subscription.covered = AHEAD
             self._ahead.append(subscription)
         return True
+
+    def _stands_here(self, subscription: Subscription) -> None:
+        """From here on a subscription is offered everything that enters."""
+        subscription.joined = self.sequence
+        subscription.covered = FRESH if subscription.audience.delta else self.sequence
 
     def hold(self, subscription: Subscription, position: Position) -> None:
         """Take in a subscription that still catches up: until `join` is called for it, no publication is offered."""

@@ -291,19 +291,20 @@ class WebSocketProtocol(asyncio.Protocol):
         close_seconds: float = 5.0,
         *,
         compression: bool = False,
+        kind: type[FastWire] | None = None,
     ) -> None:
         """See `openline.wires.fast.Detach`."""
         if isinstance(self._state, UpgradeRequest) and self._transport.is_closing():
             self._leave()
         match self._state:
             case UpgradeRequest() as request:
-                answer, deflate = agree(request.values(EXTENSIONS) if compression else [], FORGETTING)
+                answer, deflate = agree(request.values(EXTENSIONS) if compression and kind is None else [], FORGETTING)
                 self._switch(request, subprotocol, answer)
             case _Stage.GONE:
                 return
             case state:
                 raise RuntimeError(f"the socket cannot be detached: the handshake is {_name(state)}")
-        wire = (FastWire if deflate is None else DeflatedWire)(
+        wire = (kind or FastWire if deflate is None else DeflatedWire)(
             self._transport,
             self._connections,
             encoding=encoding if deflate is None else encoding_of(encoding.codec, DEFLATED),

@@ -4,15 +4,22 @@
 waits for ever for a client that connects and sends nothing, or half a request; and its faster parser, httptools, takes
 headers of any size. Each such client keeps a socket of the server's, and the system lends it a limited number.
 
-Invariant: from the first whole head of a request on nothing here matters any more. Uploads, downloads, streams and
-kept-alive connections are uvicorn's, and take the time they take.
+Invariants of this file:
+
+1. From the first whole head of a request on, and until the server ends, nothing here matters that the app did not ask
+   for. Uploads, downloads, streams and kept-alive connections are uvicorn's, and take the time they take.
+2. An answer whose client reads nothing keeps nobody from ending. Closing a transport waits for ever for such a client;
+   so once the server ends, or the app has given the answer a deadline, the connection is aborted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from openline.wires.held import HELD
 
 if TYPE_CHECKING:  # the two protocols of uvicorn have the same parts, and no base in common
     from uvicorn.protocols.http.h11_impl import H11Protocol as AutoHTTPProtocol
@@ -29,19 +36,31 @@ _log: Final = logging.getLogger("uvicorn.error")
 class PromptRequests(_AnyHTTPProtocol):
     """What is put before a protocol of uvicorn's: it closes a connection whose first request does not come.
 
+    It is a `HeldConnection` for the app, as to the request that is being answered.
+
     Attributes:
         request_seconds: for the head of the first request, all of it; past it the connection is closed without a word.
         request_bytes: the largest head that is waited for; past it the same.
+        stalled_seconds: once the server ends, a connection is aborted that has something to send and got rid of nothing
+            of it for so long.
     """
 
     request_seconds: ClassVar[float] = 10.0
     request_bytes: ClassVar[int] = 65_536
+    stalled_seconds: ClassVar[float] = 5.0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         #: Runs until the first request is here.
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self.app = _Introducing(self.app, self)
+        #: Of the answer that is under way.
+        self._server_ends: Callable[[], None] | None = None
+        self._answer_deadline: asyncio.TimerHandle | None = None
+        self._is_ending = False
+        self._progress: asyncio.TimerHandle | None = None
+        self._has_drained = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Wait for the first request."""
@@ -63,11 +82,17 @@ class PromptRequests(_AnyHTTPProtocol):
     def handle_websocket_upgrade(self, *event: Any) -> None:
         """Hand the connection to the WebSocket protocol."""
         self._drop_deadline()
+        self.app = self.config.loaded_app  # nothing that is let go with the handshake waits for the garbage collector
         super().handle_websocket_upgrade(*event)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._drop_deadline()
+        for timer in (self._answer_deadline, self._progress):
+            if timer is not None:
+                timer.cancel()
+        self._server_ends = None
+        self.app = self.config.loaded_app
         super().connection_lost(exc)
 
     def _drop_deadline(self) -> None:
@@ -80,6 +105,74 @@ class PromptRequests(_AnyHTTPProtocol):
         self._drop_deadline()
         _log.debug("%s - no request came, or too large a one: closed", self.client)
         self.transport.abort()
+
+    # --- for the app ----------------------------------------------------------------------------------------------
+
+    def end_within(self, seconds: float) -> None:
+        """Give the client so many seconds for the rest of this answer; see `HeldConnection`."""
+        if self._answer_deadline is not None:
+            self._answer_deadline.cancel()  # of an answer before this one, which was read
+        self._answer_deadline = self.loop.call_later(seconds, self._end_answer, self.cycle)
+
+    def _end_answer(self, answer: Any) -> None:
+        self._answer_deadline = None
+        is_unsent = not answer.response_complete or self.transport.get_write_buffer_size() > 0
+        if self.cycle is answer and is_unsent:
+            _log.debug("%s - does not read its answer: aborted", self.client)
+            self.transport.abort()
+
+    def when_server_ends(self, call: Callable[[], None] | None) -> None:
+        """Call when the server begins to end; see `HeldConnection`."""
+        self._server_ends = call
+        if call is not None and self._is_ending:
+            self.loop.call_soon(self._tell)
+
+    def _tell(self) -> None:
+        if self._server_ends is not None:
+            self._server_ends()
+
+    # --- the end of the server ------------------------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        """Uvicorn begins to end: answers under way are waited for as long as their clients read them."""
+        self._is_ending = True
+        super().shutdown()
+        self._tell()
+        if self._progress is None:
+            self._look(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self._has_drained = True
+        super().resume_writing()
+
+    def _look(self, before: int) -> None:
+        """Look whether the client has read something since it was looked at before."""
+        self._has_drained = False
+        self._progress = self.loop.call_later(self.stalled_seconds, self._look_again, before)
+
+    def _look_again(self, before: int) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and unsent >= before > 0 and not self._has_drained:
+            _log.info("%s - reads nothing, and the server ends: aborted", self.client)
+            self.transport.abort()
+        else:
+            self._look(unsent)
+
+
+class _Introducing:
+    """Puts a connection into the scope of each of its requests."""
+
+    __slots__ = ("_app", "_connection")
+
+    def __init__(self, app: Any, connection: PromptRequests) -> None:
+        self._app = app
+        self._connection = connection
+
+    def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Any:
+        """Give the call of the app."""
+        scope.setdefault("extensions", {})[HELD] = self._connection
+        return self._app(scope, receive, send)
 
 
 class HTTPProtocol(PromptRequests, AutoHTTPProtocol):

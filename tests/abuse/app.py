@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 
 from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
 
@@ -22,14 +23,23 @@ hub.channel("flood")
 sending: set[WebSocket] = set()
 
 
+def open_files() -> int:
+    """Count them."""
+    return len(list(Path("/dev/fd").iterdir()))
+
+
 @hub.rpc("state")
 async def state() -> dict[str, int]:
-    """Tell how many sessions there are, how many are behind or were closed for it, and how many routes wait to send."""
+    """Tell how many sessions there are, how many are behind or were closed for it, and how many routes wait to send.
+
+    And how many files are open, sockets among them.
+    """
     return {
         "sessions": len(hub.sessions),
         "behind": sum(session.outbox.is_paused for session in hub.sessions.values()),
         "slow": hub.counters.slow_clients,
         "sending": len(sending),
+        "files": open_files(),
     }
 
 

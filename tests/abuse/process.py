@@ -50,7 +50,7 @@ class Process:
         Args:
             seconds: until then it has to have ended.
         """
-        self._process.terminate()
+        self.ask_to_stop()
         try:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -58,6 +58,10 @@ class Process:
             raise AssertionError(f"the server did not end within {seconds:g} seconds:\n{self.log}") from None
         self._reader.join(seconds)
         return code
+
+    def ask_to_stop(self) -> None:
+        """Ask it to end, and wait for nothing."""
+        self._process.terminate()
 
     def kill(self) -> None:
         """End it by force; nothing happens if it has ended."""

@@ -14,7 +14,7 @@ export default function channels() {
     const connected = await scene.person("").connect();
 
     assert.match(connected.client, /^[0-9a-f-]{36}$/);
-    assert.equal(connected.transport, "websocket");
+    assert.equal(connected.transport, process.env.OPENLINE_TEST_TRANSPORT);
   });
 
   scenario("connect and subscribe in one frame", async (scene) => {

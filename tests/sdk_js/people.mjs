@@ -5,17 +5,26 @@ import { test } from "node:test";
 
 import { Cutter } from "./cut.mjs";
 import { connectionToken } from "./login.mjs";
+import { EventSource } from "./events.mjs";
 import { Centrifuge, WebSocket } from "./released.mjs";
 
 const LIMIT_MS = 10_000; // that anything waits at most
 const SERVER = new URL(process.env.OPENLINE_TEST_SERVER);
 const PROTOBUF = process.env.OPENLINE_TEST_CODEC === "protobuf";
+const TRANSPORT = process.env.OPENLINE_TEST_TRANSPORT;
 
 /** Write a message as the SDK takes it: in Protobuf mode the app brings bytes. */
 export const encode = (message) => (PROTOBUF ? new TextEncoder().encode(JSON.stringify(message)) : message);
 
 /** Read a message as the SDK gives it. */
 export const decode = (data) => (PROTOBUF && data != null ? JSON.parse(new TextDecoder().decode(data)) : data);
+
+/** Say where a line is opened, and how: what the SDK's constructor takes. */
+function line(place) {
+  if (TRANSPORT === "websocket") return [`ws://${place}/connection/websocket`, { websocket: WebSocket }];
+  const transports = [{ transport: TRANSPORT, endpoint: `http://${place}/connection/${TRANSPORT}` }];
+  return [transports, { emulationEndpoint: `http://${place}/emulation`, eventsource: EventSource }];
+}
 
 /** Wait for something, but not for ever. */
 export function within(promise, what) {
@@ -120,9 +129,10 @@ class Channel {
 
 /** One connection. */
 class Person {
-  constructor(address, options) {
-    const quick = { minReconnectDelay: 20, maxReconnectDelay: 100, websocket: WebSocket };
-    this.client = new Centrifuge(address, { ...quick, ...options });
+  constructor(place, options) {
+    const quick = { minReconnectDelay: 20, maxReconnectDelay: 100 };
+    const [address, means] = line(place);
+    this.client = new Centrifuge(address, { ...quick, ...means, ...options });
     this.ear = new Ear(this.client, ABOUT_LINES);
   }
 
@@ -157,7 +167,7 @@ class Scene {
   person(user, { expiresIn, channels, port, hasty, ...options } = {}) {
     if (user && !("token" in options)) options.token = connectionToken(user, { expiresIn, channels });
     const place = `127.0.0.1:${port ?? SERVER.port}${hasty ? "/hasty" : ""}`;
-    const person = new Person(`ws://${place}/connection/websocket`, options);
+    const person = new Person(place, options);
     this.#people.push(person);
     return person;
   }

@@ -6,11 +6,13 @@ import { describe } from "node:test";
 import channels from "./channels.mjs";
 import endings from "./endings.mjs";
 import recovery from "./recovery.mjs";
+import reduced from "./reduced.mjs";
 import tokens from "./tokens.mjs";
 
 describe("scenarios", { concurrency: 8 }, () => {
   channels();
   recovery();
+  reduced();
   tokens();
   endings();
 });

@@ -6,11 +6,12 @@ Everything under ``/control`` is for tests alone.
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, HTTPException
+from fastapi import Depends, Header, HTTPException, WebSocket
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel
 
-from openline import JWT, History, Hub, Limits, Session, UnsubscribeCode
-from tests.servers.program import SECRET, app, hub
+from openline import JWT, Heartbeat, History, Hub, Limits, Position, Session, UnsubscribeCode
+from tests.servers.program import SECRET, app, hub, room
 
 __all__ = ["app"]
 
@@ -18,6 +19,7 @@ hall = hub.channel("hall:{name}", presence=True, join_leave=True, publish=True)
 brief = hub.channel("brief:{name}", history=History(size=3, seconds=300), publish=True)  # it forgets soon
 vault = hub.channel("vault:{name}", history=History(size=100, seconds=300), publish=True, protected=True)
 inbox = hub.channel("inbox:{user}", history=History(size=100, seconds=300), publish=True)  # the server subscribes
+board = hub.channel("board:{name}", history=History(size=100, seconds=300), publish=True, delta=True, filters=True)
 
 blob = hub.channel("blob:{name}", bytes, publish=True)
 
@@ -49,6 +51,44 @@ app.include_router(guarded.router, prefix="/guarded", dependencies=[Depends(door
 neighbourly = Hub(origins=["https://*.example.com"])
 app.include_router(neighbourly.router, prefix="/neighbourly")
 
+#: A hub of quick heartbeats, for the plain lines below.
+beating = Hub(heartbeat=Heartbeat(ping_seconds=1, pong_seconds=0.5), limits=Limits(close_seconds=0.5))
+app.include_router(beating.router, prefix="/beating")
+beating.channel("beat:{name}")
+
+
+@app.websocket("/plain/{name}")
+async def plain(websocket: WebSocket, name: str) -> None:
+    """A line without a protocol: what its client says goes to the hall and a text to the blob of this name."""
+    async with hub.plain(websocket, channels=[f"hall:{name}", f"blob:{name}"], user=name) as line:
+        async for message in line:
+            if message == "fail":
+                raise ValueError("as the client wants")
+            if message == "return":
+                return
+            line.send("heard")
+            if isinstance(message, bytes):
+                await hub.publish(f"blob:{name}", message)
+            else:
+                await line.publish(f"hall:{name}", message)
+
+
+@app.websocket("/beating/{name}")
+async def beat(websocket: WebSocket, name: str) -> None:
+    """A line whose client is pinged every second."""
+    async with beating.plain(websocket, channels=[f"beat:{name}"]) as line:
+        async for message in line:
+            line.send(message)
+
+
+@app.get("/feed/{name}", response_class=EventSourceResponse)
+async def feed(name: str, last_event_id: Annotated[str, Header()] = "") -> AsyncIterator[ServerSentEvent]:
+    """What is said in a room, as events that say where they stand."""
+    since = Position.parse(last_event_id) if last_event_id else (await room.history(name=name, limit=0)).top
+    yield ServerSentEvent(event="begun", data="", id=str(since))
+    async for publication in room.follow(name=name, since=since):
+        yield ServerSentEvent(data=publication.message, id=str(publication.position))
+
 
 @hub.rpc("echo")
 async def echo(message: dict[str, Any]) -> dict[str, Any]:
@@ -72,6 +112,12 @@ async def answer(message: dict[str, Any], session: Session) -> None:
 async def show_door() -> dict[str, int]:
     """Tell how often the guarded hub's door was opened and closed."""
     return {**door_counts, "sessions": len(guarded.sessions)}
+
+
+@app.get("/control/sessions")
+async def count_sessions() -> int:
+    """Tell how many clients the program's hub has."""
+    return len(hub.sessions)
 
 
 class Publish(BaseModel):

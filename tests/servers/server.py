@@ -21,6 +21,9 @@ COMMANDS: Final = {
     "hypercorn": ("hypercorn", APP, "--bind", "127.0.0.1:0", "--workers", "0"),
 }
 
+#: The one that brings its own app, and is told everything in a file.
+STANDALONE: Final = {"serve": ("openline.cli", "serve")}
+
 START_SECONDS: Final = 20
 STOP_SECONDS: Final = 10
 _LISTENING: Final = re.compile(r"[Rr]unning on (http://127\.0\.0\.1:(\d+))")
@@ -31,7 +34,7 @@ class Server:
     """A running server.
 
     Args:
-        name: which of `COMMANDS`.
+        name: which of `COMMANDS`, or "serve".
         options: appended to its command line.
     Attributes:
         log: what it has printed so far.
@@ -41,7 +44,7 @@ class Server:
         self.name = name
         self.log = ""
         self.port = 0
-        self._process = start_python((*COMMANDS[name], *options))
+        self._process = start_python((*(COMMANDS | STANDALONE)[name], *options))
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

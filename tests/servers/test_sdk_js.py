@@ -1,4 +1,4 @@
-"""The scenarios of the released JavaScript SDK, in its JSON and its Protobuf mode, on every server.
+"""The scenarios of the released JavaScript SDK, on each of its wires in JSON and Protobuf, on every server.
 
 Node's own test runner plays them; each is reported here as a test of its own.
 """
@@ -34,13 +34,25 @@ class Suite(NamedTuple):
     log: str  #: what the server said meanwhile
 
 
-@pytest.fixture(scope="module", params=["json", "protobuf"])
+#: Events are text: the SDK speaks no Protobuf there.
+MODES = [
+    ("websocket", "json"),
+    ("websocket", "protobuf"),
+    ("http_stream", "json"),
+    ("http_stream", "protobuf"),
+    ("sse", "json"),
+]
+
+
+@pytest.fixture(scope="module", params=MODES, ids="-".join)
 def suite(request: pytest.FixtureRequest, running: Server) -> Suite:
     """Run all scenarios, once against each server in each mode."""
+    transport, codec = request.param
     node = shutil.which("node")
     assert node is not None, "no node here: `make test` asks for Node 20 or newer"
     environment = {
-        "OPENLINE_TEST_CODEC": request.param,
+        "OPENLINE_TEST_CODEC": codec,
+        "OPENLINE_TEST_TRANSPORT": transport,
         "OPENLINE_TEST_SECRET": SECRET,
         "OPENLINE_TEST_SERVER": running.http,
     }

@@ -7,12 +7,17 @@ import type { Line } from "./line";
 /** The hub does not know our token's signature: it was started anew since. */
 const INVALID_TOKEN = 3500;
 
+/** In the order in which they are tried, until one gets through. */
+const TRANSPORTS = ["websocket", "http_stream", "sse"] as const;
+
 /** A Centrifuge client on the breakable line, not connected yet. */
 export function connection(line: Line, identity: Identity): Centrifuge {
-  const endpoint = new URL("connection/websocket", location.href.split("#")[0]);
-  endpoint.protocol = endpoint.protocol.replace("http", "ws");
-  const centrifuge = new Centrifuge(endpoint.href, {
+  const transports = TRANSPORTS.map((transport) => ({ transport, endpoint: endpoint(transport) }));
+  const centrifuge = new Centrifuge(transports, {
+    emulationEndpoint: address("emulation").href,
     websocket: line.Socket,
+    fetch: line.fetch,
+    eventsource: line.Events,
     networkEventTarget: line.network,
     getToken: () => identity.token(),
     name: "openline-demo",
@@ -25,4 +30,15 @@ export function connection(line: Line, identity: Identity): Centrifuge {
     window.setTimeout(() => centrifuge.connect(), 1_000);
   });
   return centrifuge;
+}
+
+function endpoint(transport: (typeof TRANSPORTS)[number]): string {
+  const url = address(`connection/${transport}`);
+  if (transport === "websocket") url.protocol = url.protocol.replace("http", "ws");
+  return url.href;
+}
+
+/** Where the hub has a path: beside the page, wherever the app is mounted. */
+function address(path: string): URL {
+  return new URL(path, location.href.split("#")[0]);
 }

@@ -1,8 +1,9 @@
 // The line to the hub, and a way to cut it.
 //
-// Centrifuge is given BreakableSocket instead of the browser's WebSocket. Cutting drops the real socket under it: the
-// SDK sees what it would see of a torn cable, an abnormal closure at once, and no attempt to come back succeeds until
-// the line is mended. Nothing else is made up: what was missed comes from the hub.
+// Centrifuge is given BreakableSocket instead of the browser's WebSocket, and what fetches and streams events is
+// breakable too. Cutting drops what is real under it: the SDK sees what it would see of a torn cable, an abnormal
+// closure at once, and no attempt to come back succeeds until the line is mended. Nothing else is made up: what was
+// missed comes from the hub.
 
 import { Signal } from "./signal";
 
@@ -16,16 +17,30 @@ export class Line {
   readonly network = new EventTarget();
   /** What the SDK opens instead of a WebSocket. */
   readonly Socket: new (url: string, protocols?: string) => BreakableSocket;
+  /** What it streams and posts with, where WebSocket does not get through. */
+  readonly fetch: typeof fetch;
+  /** What it streams with where that does not get through either. */
+  readonly Events: new (url: string) => BreakableEvents;
 
   readonly #sockets = new Set<BreakableSocket>();
   #mending: number | undefined;
   #cut = false;
+  #breaking = new AbortController(); // aborted while the line is cut
 
   constructor() {
     const line = this;
     this.Socket = class extends BreakableSocket {
       constructor(url: string, protocols?: string) {
         super(line.#sockets, line.#cut ? null : new WebSocket(url, protocols));
+      }
+    };
+    this.fetch = (url, options) => {
+      const signals = [this.#breaking.signal, ...(options?.signal ? [options.signal] : [])];
+      return fetch(url, { ...options, signal: AbortSignal.any(signals) });
+    };
+    this.Events = class extends BreakableEvents {
+      constructor(url: string) {
+        super(line.#breaking.signal, url);
       }
     };
     for (const name of ["online", "offline"]) {
@@ -45,11 +60,13 @@ export class Line {
     this.#mending = window.setTimeout(() => this.mend(), CUT_MS);
     this.cutting.emit(Date.now() + CUT_MS);
     for (const socket of [...this.#sockets]) socket.break();
+    this.#breaking.abort();
   }
 
   mend(): void {
     if (!this.#cut) return;
     this.#cut = false;
+    this.#breaking = new AbortController();
     window.clearTimeout(this.#mending);
     this.cutting.emit(null);
     this.network.dispatchEvent(new Event("online")); // the SDK tries at once instead of waiting out its backoff
@@ -103,4 +120,36 @@ class BreakableSocket {
     this.onerror?.(new Event("error"));
     this.onclose?.(new CloseEvent("close", { code: 1006, wasClean: false }));
   }
+}
+
+class BreakableEvents {
+  onopen: ((event: Event) => void) | null = null;
+  onmessage: ((event: MessageEvent) => void) | null = null;
+  onerror: ((event: Event) => void) | null = null;
+
+  readonly #breaking: AbortSignal;
+  readonly #source: EventSource | null;
+
+  constructor(breaking: AbortSignal, url: string) {
+    this.#breaking = breaking;
+    this.#source = breaking.aborted ? null : new EventSource(url);
+    if (!this.#source) {
+      window.setTimeout(this.#break); // as an address that cannot be reached
+      return;
+    }
+    this.#source.onopen = (event) => this.onopen?.(event);
+    this.#source.onmessage = (event: MessageEvent) => this.onmessage?.(event);
+    this.#source.onerror = (event) => this.onerror?.(event);
+    breaking.addEventListener("abort", this.#break);
+  }
+
+  close(): void {
+    this.#breaking.removeEventListener("abort", this.#break);
+    this.#source?.close();
+  }
+
+  readonly #break = (): void => {
+    this.close();
+    this.onerror?.(new Event("error"));
+  };
 }

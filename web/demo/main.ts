@@ -11,6 +11,7 @@ import { found } from "./page";
 import type { Room } from "./room";
 import { Scissors } from "./scissors";
 import { State, told } from "./state";
+import { Transport } from "./transport";
 import { Trip } from "./trip";
 
 const identity = await admitted();
@@ -27,5 +28,6 @@ state.changed.listen((change) => journal.note(told(change), change.kind));
 new Badge(state);
 new Scissors(line);
 new Trip(centrifuge);
+new Transport(centrifuge);
 new House(centrifuge, identity, state, journal, rooms);
 centrifuge.connect();

@@ -99,7 +99,8 @@ class Broker(Protocol):
 
         Args:
             data: carried as it is; any bytes.
-            history: how much is kept; None carries without keeping or position. Every caller gives a channel the same.
+            history: how much is kept; None carries without keeping or position. Every caller gives a channel the same,
+                or None for what is not to be kept.
             idempotency_key: a repeat of one that is remembered publishes nothing and gives the first position.
             version: of the state the data shows; one not above the last seen is not published (0: not checked).
                 Only with history, and remembered as long as the stream's epoch is.

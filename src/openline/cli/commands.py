@@ -10,6 +10,7 @@ import typer
 import uvicorn
 from uvicorn.importer import ImportFromStringError, import_from_string
 
+from openline.cli.serve import serve
 from openline.version import VERSION
 
 app = typer.Typer(
@@ -68,6 +69,9 @@ def run(
         http="openline.uvicorn_http:HTTPProtocol",
         ws="openline.uvicorn:WebSocketProtocol",
     )
+
+
+app.command()(serve)
 
 
 def _check(target: str) -> None:

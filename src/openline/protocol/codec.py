@@ -40,5 +40,12 @@ class Codec(Protocol):
     def join(self, messages: Sequence[bytes]) -> bytes:
         """Put encoded messages into one frame, in order."""
 
+    def quote(self, payload: bytes) -> bytes:
+        """Give what stands for a payload, or a patch, in the publications of a subscription with delta.
+
+        Raises:
+            UnicodeDecodeError: the codec is text, and this is none.
+        """
+
     def carries(self, payload: bytes) -> bool:
         """Tell whether a raw channel's payload can be embedded in a message of this codec."""

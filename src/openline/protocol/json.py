@@ -78,6 +78,10 @@ class JSONCodec:
         """Put encoded messages into one frame, a newline between two."""
         return b"\n".join(messages) if len(messages) > 1 else messages[0]
 
+    def quote(self, payload: bytes) -> bytes:
+        """Give the JSON string that holds a payload or patch."""
+        return _encoder.encode(payload.decode())
+
     def carries(self, payload: bytes) -> bool:
         """Tell whether a payload is JSON on one line."""
         return b"\n" not in payload and b"\r" not in payload and is_json(payload)

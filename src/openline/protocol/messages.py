@@ -59,6 +59,7 @@ class Pub(_Message):
     info: Info | None = None
     offset: int = 0
     tags: dict[str, str] | None = None
+    delta: bool = False
     epoch: str = ""
 
 
@@ -254,6 +255,7 @@ class SubscribeResult(_Message):
     positioned: bool = False
     data: Raw = NOTHING
     was_recovering: bool = False
+    delta: bool = False
 
 
 class ConnectResult(_Message):

@@ -79,6 +79,10 @@ class ProtobufCodec:
         """Put encoded messages into one frame, one after the other."""
         return b"".join(messages) if len(messages) > 1 else messages[0]
 
+    def quote(self, payload: bytes) -> bytes:
+        """Give a payload or patch as it is."""
+        return payload
+
     def carries(self, payload: bytes) -> bool:
         """Tell that any payload can be embedded."""
         return True
@@ -118,6 +122,8 @@ def _write_publication(message: client_pb2.Push, push: Push, pub: Pub) -> None:
         wire.offset = pub.offset
     if pub.epoch:
         wire.epoch = pub.epoch
+    if pub.delta:
+        wire.delta = True
     if pub.tags:
         wire.tags.update(pub.tags)
     if pub.info is not None:
@@ -242,3 +248,16 @@ _REPLY: Final = _form(_SCHEMA["Reply"])
 _INFO: Final = _form(_SCHEMA["Info"])
 
 PROTOBUF: Final = ProtobufCodec()
+
+
+def decode_emulation(body: bytes) -> tuple[str, str, bytes]:
+    """Give node, session and data of an EmulationRequest.
+
+    Raises:
+        DecodeError: it is none.
+    """
+    try:
+        read = client_pb2.EmulationRequest.FromString(body)
+    except _MALFORMED as error:
+        raise DecodeError(f"no EmulationRequest: {error}") from error
+    return read.node, read.session, read.data

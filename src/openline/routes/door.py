@@ -21,6 +21,10 @@ _NOT_RUNNING: Final = (
 _STOPPING: Final = "the hub is stopping"
 _ELSEWHERE: Final = "the hub runs in another event loop than the server of this request: a hub belongs to one at a time"
 
+#: A browser names no ``Origin`` where a page asks for something of its own host's, nor for an image, a link or a frame
+#: of whatever page; there it says in ``Sec-Fetch-Site`` whose it is.
+_OWN_SITES: Final = ("same-origin", "none")
+
 #: Of what a client wrote, this many characters stand in a line of the log.
 _TOLD: Final = 200
 
@@ -48,12 +52,12 @@ class Door:
         origins: the pages that may open a line.
     """
 
-    __slots__ = ("_origins", "_reads_handshake", "commands")
+    __slots__ = ("_reads_handshake", "commands", "origins")
 
     def __init__(self, commands: Commands, reads_handshake: Callable[[], bool], origins: Origins) -> None:
         self.commands = commands
         self._reads_handshake = reads_handshake
-        self._origins = origins
+        self.origins = origins
 
     def check(self, connection: HTTPConnection) -> None:
         """Say whether the hub takes requests, and those of this page.
@@ -65,9 +69,12 @@ class Door:
         if not node.accepts:
             raise self.refused(503, _STOPPING if node.runs_here else _ELSEWHERE if node.started else _NOT_RUNNING)
         headers = connection.headers
-        if not self._origins.allows(headers.getlist("origin"), headers.getlist("host")):
+        if not self.origins.allows(headers.getlist("origin"), headers.getlist("host")):
             self._note_origin(connection)
             raise Refused(403, "pages of this origin may not connect here")
+        if "origin" not in headers and headers.get("sec-fetch-site", "none") not in _OWN_SITES:
+            self._note_site(connection)
+            raise Refused(403, "pages of another site may not connect here")
 
     def refused(self, status: int, cause: str) -> Refused:
         """Give the refusal for a cause, counted and logged."""
@@ -119,6 +126,13 @@ class Door:
                 "on as it came"
             )
         self.commands.node.notices.take("origins_refused", words, *values)
+
+    def _note_site(self, connection: HTTPConnection) -> None:
+        """Say that something was opened from a page that does not say where it is from: an image, a link."""
+        headers = connection.headers
+        mode, path = headers.get("sec-fetch-mode", "")[:_TOLD], connection.url.path[:_TOLD]
+        words = "a request was refused with 403: a page of another site asked for %r as it would for an image (%r)"
+        self.commands.node.notices.take("origins_refused", words, path, mode)
 
 
 @lru_cache(maxsize=1)

@@ -36,6 +36,7 @@ class Detach(Protocol):
         close_seconds: float = 5.0,
         *,
         compression: bool = False,
+        kind: type[FastWire] | None = None,
     ) -> None:
         """Accept the handshake at once and hand the socket to a receiver.
 
@@ -50,6 +51,7 @@ class Detach(Protocol):
             close_seconds: for a close that the wire begins: an answer to the client's, or to a broken frame.
             compression: compress messages for a client that offers it. Its wire has another encoding then, the one that
                 framing `DEFLATED` makes with the same codec: each message is compressed once for all clients.
+            kind: of the wire; by default the one of the protocol. Another is not compressed.
 
         Raises:
             RuntimeError: the handshake was answered already.

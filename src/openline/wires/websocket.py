@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, final
+from typing import Any, Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from openline.framing import Encoding
+from openline.framing import SEPARATE, Encoding, unpacked
 from openline.outbox import Receiver, Wire
 from openline.wires.fast import NOBODY
 from openline.wires.message import is_utf8
@@ -43,7 +43,7 @@ async def serve(
         websocket: one whose handshake waits for its answer.
         open_receiver: makes the receiver of the wire; called once, before anything is received. Its `closed` is called
             once, however this call ends.
-        encoding: what the chunks will be made with: whole messages.
+        encoding: what the chunks will be made with: whole messages, or separate frames.
         subprotocol: named in the answer; one the client offered.
         message_bytes: the largest message taken; past it the socket is closed with 1009. The server reads it whole.
         close_seconds: for a close that the wire begins, on a message that cannot be taken.
@@ -53,7 +53,6 @@ async def serve(
     await wire.run(open_receiver)
 
 
-@final
 class PlainWire:
     """A `Wire` on the `send` and `receive` of ASGI."""
 
@@ -188,17 +187,31 @@ class PlainWire:
             self._stop(self._close_seconds)
 
     async def _send_some(self) -> None:
+        if self.encoding.framing is SEPARATE:
+            await self._send_apart(self._queue.popleft())
+            return
         chunks = [self._queue.popleft()]
         size = len(chunks[0])
         while self._queue and size + len(self._queue[0]) <= _JOINED_BYTES:
             chunks.append(self._queue.popleft())
             size += len(chunks[-1])
-        codec = self.encoding.codec
-        message = codec.join(chunks)
-        if codec.binary:
+        await self._send(self.encoding.codec.join(chunks))
+        self._sent(size)
+
+    async def _send_apart(self, chunk: bytes) -> None:
+        """Send the messages of a chunk one by one: the frames they are in the server makes again."""
+        for message in unpacked(chunk):
+            await self._send(message)
+        self._sent(len(chunk))
+
+    async def _send(self, message: bytes) -> None:
+        if self.encoding.codec.binary:
             await self._websocket.send_bytes(message)
         else:
             await self._websocket.send_text(message.decode())
+
+    def _sent(self, size: int) -> None:
+        """The server is done with so many bytes."""
         self._unsent_bytes -= size
         if self._is_full and self._unsent_bytes <= _LOW_BYTES:
             self._is_full = False

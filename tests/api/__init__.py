@@ -1,0 +1,1 @@
+"""The server HTTP API, asked as back ends ask it."""

@@ -1,0 +1,1 @@
+"""Backend events: a hub whose handlers are another service, over real HTTP."""

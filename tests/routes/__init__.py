@@ -1,0 +1,1 @@
+"""The routes: what opens a line, whatever its wire."""

@@ -223,12 +223,25 @@ def _class(module: Module, name: str, node: ast.ClassDef) -> Iterator[str]:
         yield from _fenced(_fields_call(module, name, node, fields))
     yield from described(ast.get_docstring(node))
     yield from _fields(module, [*fields, *_counted(makes, name)])
-    for item in node.body:
-        if isinstance(item, Function) and _is_shown(name, item):
+    for holder, item in _methods(module, node):
+        if _is_shown(name, item):
             yield ""
             yield f"#### {name}.{item.name}"
             yield ""
-            yield from _call(module, f"{_INSTANCES.get(name, name.lower())}.{item.name}", item, bound=True)
+            yield from _call(holder, f"{_INSTANCES.get(name, name.lower())}.{item.name}", item, bound=True)
+
+
+def _methods(module: Module, node: ast.ClassDef) -> Iterator[tuple[Module, Function]]:
+    """Give the methods of a class, those of its parts in other files first."""
+    for base in node.bases:
+        if isinstance(base, ast.Name) and module.origin(base.id)[0].startswith("openline."):
+            origin, called = module.origin(base.id)
+            if origin != module.name:
+                other = Module.read(origin)
+                found = other.definition(called)
+                if isinstance(found, ast.ClassDef):
+                    yield from _methods(other, found)
+    yield from ((module, item) for item in node.body if isinstance(item, Function))
 
 
 #: What an instance is called where its methods are shown, where that is not the class in small letters.

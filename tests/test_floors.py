@@ -121,6 +121,7 @@ HOUSE: Final = """
     5  line
     5  router
     5  api/
+    5  declarations
     5  hub
     5  openline
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, TypeVar, final, overload
+from typing import Any, Final, TypeVar, final
 
 from fastapi import APIRouter, WebSocket
 
@@ -13,26 +13,23 @@ from openline import workers
 from openline.api.desk import Desk
 from openline.api.procedures import Procedure
 from openline.api.routes import BODY_BYTES, ErrorMode, api_router
-from openline.channel import Channel, Kept, followed
+from openline.channel import Kept, followed
 from openline.cluster import NodeInfo
 from openline.commands import Commands
 from openline.counters import Counters
+from openline.declarations import Declarations
 from openline.engines import engine
-from openline.errors import DeclarationError, UsageError
+from openline.errors import UsageError
 from openline.following import Following
-from openline.handlers import Handler
 from openline.line import Line, Lines
-from openline.names import Pattern
 from openline.node import Node
-from openline.options import ChannelOptions, Heartbeat, History, JoinLeave, Limits, Recovery, Slow
+from openline.options import Heartbeat, Limits
 from openline.orders import Orders, Survey
 from openline.origins import Origins
-from openline.payload import Payload
 from openline.publication import Position, checked_tags
 from openline.reception import Reception
 from openline.router import connection_router
 from openline.routes.door import Door
-from openline.rules import ChannelRules
 from openline.session import Session
 from openline.timers import Clock, SystemClock
 from openline.tokens import JWT
@@ -46,7 +43,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @final
-class Hub:
+class Hub(Declarations):
     """Channels that many clients hold open at once, inside a FastAPI app.
 
     Args:
@@ -78,204 +75,26 @@ class Hub:
         compression: bool = False,
         clock: Clock | None = None,
     ) -> None:
-        self._clock: Clock = SystemClock() if clock is None else clock
-        self._limits = Limits() if limits is None else limits
+        clock = SystemClock() if clock is None else clock
+        limits = Limits() if limits is None else limits
         self._url = broker
-        self._engine = engine(broker, idempotency_seconds=self._limits.idempotency_seconds, now=self._clock.wall)
-        self._node = Node(
+        self._engine = engine(broker, idempotency_seconds=limits.idempotency_seconds, now=clock.wall)
+        node = Node(
             self._engine.broker,
             self._engine.presence,
-            limits=self._limits,
+            limits=limits,
             heartbeat=Heartbeat() if heartbeat is None else heartbeat,
-            clock=self._clock,
+            clock=clock,
         )
-        self._auth = auth
+        reception = Reception(auth, name_length=limits.name_length, now=clock.wall)
+        super().__init__(node, reception, Following(node, watch=watch, forget=forget))
         self._compression = compression
-        self._reception = Reception(auth, name_length=self._limits.name_length, now=self._clock.wall)
-        self._commands = Commands(self._node, self._reception)
-        self._door = Door(self._commands, lambda: self._reception.reads_handshake, Origins(origins))
+        self._commands = Commands(node, reception)
+        self._door = Door(self._commands, lambda: reception.reads_handshake, Origins(origins))
         self._orders = Orders(self._commands)
-        self._lines = Lines(self._door, self._reception)
-        self._following = Following(self._node, watch=watch, forget=forget)
+        self._lines = Lines(self._door, reception)
         self._lifespans = 0
         self._router: APIRouter | None = None
-
-    # --- declarations ---------------------------------------------------------------------------------------------
-
-    @overload
-    def channel(
-        self,
-        pattern: str,
-        message: type[Message],
-        *,
-        history: History | None = ...,
-        recovery: Recovery = ...,
-        presence: bool = ...,
-        join_leave: JoinLeave = ...,
-        publish: bool = ...,
-        protected: bool = ...,
-        slow: Slow = ...,
-        delta: bool = ...,
-        filters: bool = ...,
-    ) -> Channel[Message]: ...
-
-    @overload
-    def channel(
-        self,
-        pattern: str,
-        message: None = None,
-        *,
-        history: History | None = ...,
-        recovery: Recovery = ...,
-        presence: bool = ...,
-        join_leave: JoinLeave = ...,
-        publish: bool = ...,
-        protected: bool = ...,
-        slow: Slow = ...,
-        delta: bool = ...,
-        filters: bool = ...,
-    ) -> Channel[Any]: ...
-
-    def channel(
-        self,
-        pattern: str,
-        message: Any = None,
-        *,
-        history: History | None = None,
-        recovery: Recovery = "stream",
-        presence: bool = False,
-        join_leave: JoinLeave = False,
-        publish: bool = False,
-        protected: bool = False,
-        slow: Slow = "disconnect",
-        delta: bool = False,
-        filters: bool = False,
-    ) -> Channel[Any]:
-        """Declare the channels of one pattern.
-
-        Args:
-            pattern: a name whose placeholders match one part (``room:{name}``) or the rest (``files:{path:path}``).
-            message: any type Pydantic validates; None for any JSON, ``bytes`` for raw payloads.
-            history: how much is kept for those who come back; None keeps nothing.
-            recovery: "stream" brings every subscriber all it missed, "cache" the newest publication, "asked" lets
-                clients choose. Only with history.
-            presence: clients may ask who is here.
-            join_leave: clients that ask for it are told who comes and goes; with "forced" all that subscribe are.
-            publish: clients may publish without an `on_publish` handler; the message is validated all the same. Where
-                `on_subscribe` or a token guards the channel, only those who are subscribed may.
-            protected: clients need a subscription token.
-            slow: what becomes of a client that does not keep up: "disconnect" closes it with 3008, and it resumes;
-                "drop_oldest" and "latest_only" drop publications for it instead, and are counted. Those two only
-                without history, as who recovers is promised everything. Joins and leaves are never dropped.
-            delta: clients that ask for it are sent what has changed since the publication before, where that is
-                shorter. Only with history.
-            filters: clients may say by tags which publications they want; others are not sent to them.
-        Raises:
-            DeclarationError: the pattern is none, was declared before, or an option cannot work.
-        """
-        if protected and self._auth is None:
-            raise DeclarationError(f"channel {pattern!r} is protected, but the hub has no auth to verify tokens with")
-        options = ChannelOptions(
-            raw=message is bytes,
-            history=history,
-            recovery=recovery,
-            presence=presence,
-            join_leave=join_leave,
-            protected=protected,
-            slow=slow,
-            delta=delta,
-            filters=filters,
-        )
-        rules = ChannelRules(
-            Pattern(pattern), Payload(message), options, publish=publish, auth=self._auth, now=self._clock.wall
-        )
-        channel: Channel[Any] = Channel(self._node, rules, self._following)
-        self._reception.declare(rules)
-        return channel
-
-    def on_connect(self, function: Function) -> Function:
-        """Decide on each client that wants to connect, after its token was verified.
-
-        The handler takes the `Session`, the client's ``data``, ``token: str``, ``name: str``, ``version: str``,
-        ``headers: dict[str, str]`` (in place of those that browsers do not let a page send; the client's word alone),
-        ``channels: list[str]`` (it has positions in, or asks for) and what FastAPI injects. It returns None (who the
-        token said, else anonymous), a user id, or `Accept`, or raises to refuse.
-
-        Raises:
-            DeclarationError: a parameter is none of these, or there is a handler already.
-        """
-        self._refuse_second(self._reception.connecting, "on_connect")
-        supplied = {"token": str, "name": str, "version": str, "headers": dict[str, str], "channels": list[str]}
-        self._reception.connecting = Handler(
-            function, where="on_connect", message=Payload(None), message_name="data", supplied=supplied
-        )
-        return function
-
-    def on_refresh(self, function: Function) -> Function:
-        """Decide on each connection that runs out, as `Accept` said when; without a handler it ends with 3005.
-
-        Connections by token are not asked about: their clients bring a new token. The handler has
-        ``limits.expiry_grace_seconds`` to answer, at least 5, and is asked about one connection once at a time.
-
-        It takes the `Session` and what FastAPI injects. It returns a new expiry (unix seconds, or an aware datetime),
-        `Accept` of an expiry, info and meta, or None: the connection ends, as it does when the handler raises.
-
-        Raises:
-            DeclarationError: a parameter is none of these, or there is a handler already.
-        """
-        self._refuse_second(self._reception.refreshing, "on_refresh")
-        self._reception.refreshing = Handler(function, where="on_refresh")
-        return function
-
-    def on_disconnect(self, function: Function) -> Function:
-        """Hear of each connection that has ended, after it was accepted.
-
-        The handler takes the `Session`, ``code: int``, ``reason: str`` and what FastAPI injects.
-
-        Raises:
-            DeclarationError: a parameter is none of these, or there is a handler already.
-        """
-        self._refuse_second(self._reception.disconnecting, "on_disconnect")
-        self._reception.disconnecting = Handler(function, where="on_disconnect", supplied={"code": int, "reason": str})
-        return function
-
-    def on_message(self, function: Function) -> Function:
-        """Take messages that clients send outside every channel; without a handler they are disconnected for it.
-
-        The handler takes the message, the `Session` and what FastAPI injects. What it returns goes nowhere.
-
-        Raises:
-            DeclarationError: a parameter is none of these, or there is a handler already.
-        """
-        self._refuse_second(self._reception.messaging, "on_message")
-        self._reception.messaging = Handler(function, where="on_message", message=Payload(None))
-        return function
-
-    def rpc(self, method: str = "") -> Callable[[Function], Function]:
-        """Answer a remote procedure call: what the handler returns is the reply.
-
-        The handler takes the client's data as its message, ``method: str``, the `Session` and what FastAPI injects.
-
-        Args:
-            method: "" is every method that has no handler of its own.
-
-        Raises:
-            DeclarationError: a parameter is none of these, or the method has a handler already.
-        """
-
-        def declare(function: Function) -> Function:
-            self._refuse_second(self._reception.procedures.get(method), f"rpc {method!r}")
-            where = f"rpc {method!r}"
-            procedure = Handler(function, where=where, message=Payload(None), supplied={"method": str})
-            self._reception.declare_procedure(method, procedure)
-            return function
-
-        return declare
-
-    @staticmethod
-    def _refuse_second(handler: Handler | None, event: str) -> None:
-        if handler is not None:
-            raise DeclarationError(f"the hub has a handler of {event} already: {handler!r}")
 
     # --- life -----------------------------------------------------------------------------------------------------
 

@@ -279,16 +279,16 @@ def _validated(given: dict[str, Any], variables: Mapping[_Path, str], environmen
     try:
         return Settings.model_validate(given)
     except ValidationError as error:
-        # What reads as a number may be meant as text, such as a secret of digits alone.
-        refused = {
-            tuple(detail["loc"][:length]) for detail in error.errors() for length in range(len(detail["loc"]) + 1)
-        }
-    for path in refused.intersection(variables):
-        table = given
+        no_text = {detail["loc"] for detail in error.errors() if detail["type"] == "string_type"}
+    # What reads as a number or a list may be meant as text, such as a secret of digits alone.
+    for path, variable in variables.items():
+        table: dict[str, Any] = given
         for section in path[:-1]:
             table = table[str(section)]
-        if not isinstance(table[str(path[-1])], list | dict):
-            table[str(path[-1])] = environment[variables[path]]
+        name = str(path[-1])
+        one_of_several = (*path, 0) in no_text and not isinstance(table[name], list)
+        if path in no_text or one_of_several:
+            table[name] = environment[variable]
     return Settings.model_validate(given)
 
 
@@ -326,8 +326,14 @@ def named(path: Sequence[int | str], given: Mapping[str, Any]) -> str:
 
 #: What is told of a mistake, by pydantic's word for it, where pydantic's own words are not of a file.
 _REASONS: Final = {
+    "bool_type": "it should be true or false",
+    "dict_type": "it should be a table",
+    "float_type": "it should be a number",
+    "int_type": "it should be a whole number",
+    "list_type": "it should be a list",
     "missing": "is missing",
     "model_type": "it should be a table",
+    "string_type": "it should be text",
     "string_pattern_mismatch": "it should begin with http:// or https:// and a host",
     "string_too_short": "it should not be empty",
     "too_short": "it should not be empty",

@@ -115,7 +115,7 @@ def test_mistakes_are_told_before_anything_starts(here: Path, check: tuple[str, 
     assert code == 2
     assert output.splitlines() == [
         "openline serve: a.toml: server.prot: there is no such key; did you mean port?",
-        'openline serve: a.toml: channels "a" publish: it should be a valid boolean, unable to interpret input',
+        'openline serve: a.toml: channels "a" publish: it should be true or false',
     ]
 
 

@@ -23,6 +23,7 @@ EACH: Final = 3
 
 #: How many numbers are published while all is well, and while a node is away and after.
 CALM, PART = 30, 20
+LIMIT_SECONDS: Final = 10
 
 
 class Outcome(NamedTuple):
@@ -50,6 +51,7 @@ async def _listen(house: House) -> Outcome:
     people = [f"{kind} #{number}" for kind in KINDS for number in range(EACH)]
     base = house.proxy.http
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(_settle)
         names = {name: SDK_JS[kind] for name in people if (kind := _kind(name)) in SDK_JS}
         await stack.enter_async_context(sdk_js(heard, names, base, channel))
         for name in people:
@@ -113,6 +115,12 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.wait((task,))
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error
+
+
+async def _settle() -> None:
+    """The Python SDK closes its sockets in tasks that nobody can wait for but all at once."""
+    if closing := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(closing, timeout=LIMIT_SECONDS)
 
 
 def test_clients_are_on_both_nodes(outcome: Outcome) -> None:

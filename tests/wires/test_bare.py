@@ -119,9 +119,9 @@ def test_too_large_a_message(line: Bare) -> None:
     with line.client() as client:
         client.send(frame(TEXT, b"x" * 1001))
         assert client.read_frame().payload[:2] == close_payload(1009)
-    assert line.recorder.refused == 1
     while (event := line.recorder.next())[0] != "closed":
         assert event == ("closing",)
+    assert line.recorder.refused == 1
 
 
 def test_the_wire_of_a_client_that_is_gone() -> None:

@@ -28,6 +28,14 @@ def test_an_expiry_is_unix_seconds_or_a_moment_with_its_time_zone(kind: Any) -> 
         kind(expire_at=datetime(2026, 1, 1, 12))  # noqa: DTZ001
 
 
+@pytest.mark.parametrize("kind", [Accept, Allow])
+@pytest.mark.parametrize("expiry", [True, False])
+def test_an_expiry_is_no_yes_or_no(kind: Any, expiry: bool) -> None:
+    """Python would take it for the first second of 1970."""
+    with pytest.raises(DeclarationError, match=rf"{kind.__name__}\.expire_at is {expiry}"):
+        kind(expire_at=expiry)
+
+
 @pytest.mark.parametrize("user", [42, None, b"ann"])
 def test_a_user_id_is_text(user: Any) -> None:
     """A number would be another user than the text of its digits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from openline import catching_up
 from openline.brokers.memory import MemoryBroker
 from openline.errors import BrokerUnavailable
 from openline.options import ChannelOptions, History, Limits
+from openline.publication import Publication
 from openline.session import Session
 from openline.testing import VirtualClock
 from tests.engine import KEPT, Engine, RecordingWire, running, send
@@ -93,6 +95,28 @@ async def test_it_goes_at_the_pace_of_the_client() -> None:
         await engine.settle()
         assert len(brought(wire)) == 40
         assert wire.close_code is None
+
+
+async def test_tags_count_for_what_is_too_much_for_one_reply() -> None:
+    """However small the data: nobody is closed for what came with it, and comes back to the same."""
+    limits = Limits(outbox_bytes=20_000)
+    async with running(KEPT, broker=remote(), limits=limits) as engine:
+        for _ in range(10):
+            await engine.node.publish("a", b"1", KEPT, tags={"long": "x" * 4_000})
+        wire = RecordingWire()
+        wire.keeps_unread = True
+        session = engine.commands.open(wire)
+        assert isinstance(session, Session)
+        wire.on_write = session.pause
+        send(session, id=1, connect={})
+        send(session, id=2, subscribe={"channel": "a", "recover": True, "epoch": "", "offset": 0})
+        for _ in range(20):
+            await engine.settle()
+            assert session.outbox.waiting_bytes() <= limits.outbox_bytes
+            wire.unread_bytes = 0
+            session.resume()
+        assert wire.close_code is None
+        assert len(brought(wire)) == 10
 
 
 async def test_what_history_loses_meanwhile_is_told() -> None:
@@ -204,6 +228,40 @@ async def test_a_step_of_before_it_left_does_nothing_once_it_is_back(monkeypatch
         assert wire.publications("a") == [12]
         assert brought(wire) == [1, 2, 3, 12]
         assert readings == 3
+
+
+async def test_who_was_made_live_meanwhile_is_not_brought_it_again() -> None:
+    """A topic that gives up a gap may go on right where a client stands that catches up: what that just read is void.
+
+    What the topic goes by was read before what the client read, and came later.
+    """
+    broker = remote()
+    answered = asyncio.Event()
+    async with running(ChannelOptions(history=History(size=10)), broker=broker, limits=LIMITS) as engine:
+        lost, _ = engine.client("a")
+        await engine.settle()
+        await engine.publish("a", 1)
+        broker.lose = lambda message: isinstance(message, Publication) and message.offset < 21
+        readings = 0
+
+        async def answer() -> None:
+            nonlocal readings
+            readings += 1
+            if readings == 1:  # of the topic, that misses more than history holds
+                await answered.wait()
+            if readings == 3:  # the client's first step, which has read 22 to 24
+                answered.set()
+                await engine.settle()
+
+        broker.after_history = answer
+        await engine.publish("a", *range(2, 22))
+        await engine.settle()
+        await engine.publish("a", *range(22, 26))
+        wire, _ = await come_back(engine, 18)
+        await engine.settle()
+        await engine.settle()
+        assert lost.messages()[-1]["push"]["unsubscribe"]["code"] == 2500
+        assert brought(wire) == list(range(19, 26))
 
 
 async def test_its_other_commands_are_answered_in_between() -> None:

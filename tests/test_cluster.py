@@ -55,6 +55,36 @@ async def test_a_node_without_such_sessions_takes_frames_and_does_nothing() -> N
         assert second.counters.words_unreadable == 0
 
 
+async def test_a_new_node_waits_for_those_it_does_not_know() -> None:
+    """Until their hello is here; what does not come is not known to be gone, and what left is."""
+    async with town("a", "b") as (it, (_, second)):
+        third = Member(it, "c")
+        third.late = []
+        await third.start()
+        await settle()
+        asked = [asyncio.create_task(third.cluster.find(name)) for name in ("a", "b")]
+        await settle()
+        assert not any(task.done() for task in asked)
+        await second.stop()
+        await settle()
+        third.release()
+        assert [await task for task in asked] == [True, False]
+        await it.clock.advance(2 * HELLO_SECONDS + 1)
+        assert await third.cluster.find("d") is False
+
+
+async def test_a_new_node_does_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hello may be lost: then nothing is known of a node, until it would have said another. Its own end waits not."""
+    monkeypatch.setattr(module, "MEETING_SECONDS", 0.01)
+    async with town("a") as (_, (first,)):
+        assert await first.cluster.find("d") is None
+        monkeypatch.setattr(module, "MEETING_SECONDS", 60)
+        asked = asyncio.create_task(first.cluster.find("d"))
+        await settle()
+        await first.stop()
+        assert await asked is None
+
+
 async def test_a_node_that_died_is_known_until_it_was_not_heard_for_long() -> None:
     """One that leaves, and one that never was, are not known; nor is a node one of its own others."""
     async with town("a", "b", "c") as (it, (first, second, third)):

@@ -279,6 +279,23 @@ async def test_what_was_missed_in_server_side_subscriptions_comes_with_the_reply
         assert result["subs"]["room:b"]["was_recovering"]
 
 
+async def test_what_was_missed_comes_behind_the_reply_where_its_tags_are_too_much_for_it() -> None:
+    """However small the data are: a client in many channels is not closed for what came with them."""
+    names = [f"room:{number}" for number in range(6)]
+    hub = hub_of(Accept(channels=names), limits=Limits(outbox_bytes=20_000))
+    async with serving(hub) as app:
+        for name in names:
+            await hub.publish(name, name, tags={"long": "x" * 4_000})
+        async with line(app) as client:
+            result = await client.connect(subs={name: {"recover": True} for name in names})
+            missing = {name for name in names if "publications" not in result["subs"][name]}
+            behind = {(await client.publication())["data"] for _ in missing}
+
+        assert all(result["subs"][name]["recovered"] for name in names)
+        assert behind == missing
+        assert 0 < len(missing) < 6
+
+
 async def test_a_server_side_subscription_that_may_not_fail_to_recover_fails_the_connect() -> None:
     """Flag bit 2 works here as in a subscribe."""
     hub = hub_of(Accept(channels=["room:a"]))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from openline import Heartbeat, History, Hub, Limits
+from openline import Heartbeat, History, Hub, Limits, cluster
 from openline.emulation import new_secret
 from openline.errors import BrokerUnavailable, OpenlineError, PayloadTooBig
 from openline.testing import connect, started
@@ -215,6 +215,24 @@ async def test_posts_for_a_node_that_died_are_told_so_and_its_clients_recover(ur
             result = await again.subscribe("room:x", recover=True, **since)
             assert result["recovered"]
             assert [pub["data"] for pub in result["publications"]] == ["missed"]
+
+
+async def test_a_node_that_has_just_started_knows_the_others_streams(url: str) -> None:
+    """From its first request on: 404 would have their clients give them up."""
+    async with houses(url, 1) as (there,), streaming(there.app, name="ann") as ann:
+        here = House(url)
+        async with started(here.app, limit_seconds=PATIENCE_SECONDS):
+            assert await ann.post('{"id":2,"rpc":{"method":"x"}}', here.app) == 204
+            assert (await ann.line())["id"] == 2
+
+
+async def test_a_node_that_a_new_one_does_not_know_may_be_there(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """429 for a few seconds, in which each node says hello; counted."""
+    monkeypatch.setattr(cluster, "MEETING_SECONDS", 0.01)
+    async with houses(url, 1) as (there,), streaming(there.app, name="ann") as ann:
+        answer = await ask(there.app, "POST", EMULATION, body(ann, "{}", node="another"))
+        assert answer.status == 429
+        assert there.hub.counters.frames_refused == 1
 
 
 async def test_a_session_on_another_node_that_is_gone_is_no_error(url: str) -> None:

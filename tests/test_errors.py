@@ -75,6 +75,8 @@ def test_a_payload_too_big_carries_the_numbers() -> None:
     assert "70000" in str(error)
     assert "65536" in str(error)
     assert (error.size_bytes, error.limit_bytes) == (70_000, 65_536)
+    tagged = PayloadTooBig(70_000, 65_536, tags_bytes=60_000)
+    assert str(tagged) == "payload of 10000 bytes with tags of 60000 bytes exceeds the limit of 65536 bytes"
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------

@@ -159,6 +159,45 @@ async def test_equal_filters_share_the_same_bytes() -> None:
         assert first.chunks[-1] != other.chunks[-1]
 
 
+async def test_filters_that_let_the_same_through_share_the_same_bytes() -> None:
+    """Clients make up filters of their own: what is sent is made for what passes, not for each of them."""
+    options = ChannelOptions(filters=True)
+    async with running(options) as engine:
+        wires = [reduced(engine, tf={"key": f"no{number}", "cmp": "nex"}) for number in range(5)]
+        other = reduced(engine, tf={"key": "colour", "cmp": "nex"})
+        await engine.settle()
+        await engine.node.publish("a", b'"x"', options)
+        await engine.node.publish("a", b'"y"', options, tags={"colour": "red"})
+        await engine.settle()
+        assert len({id(wire.chunks[-1]) for wire in wires}) == 1
+        assert wires[0].publications("a") == ["x", "y"]
+        assert other.publications("a") == ["x"]
+
+
+async def test_who_wants_joins_shares_with_who_does_not_where_there_are_none() -> None:
+    """The same bytes are the same bytes, whatever the wish."""
+    options = ChannelOptions(join_leave=True)
+    async with running(options) as engine:
+        asked = reduced(engine, join_leave=True)
+        silent = reduced(engine)
+        await engine.settle()
+        await engine.publish("a", 1)
+        await engine.settle()
+        assert asked.chunks[-1] is silent.chunks[-1]
+
+
+async def test_who_came_after_what_its_codec_cannot_carry_stays() -> None:
+    """Only those end whom it was for, however many of the same kind are ended beside it."""
+    options = ChannelOptions(raw=True)
+    async with running(options) as engine:
+        early, _ = engine.client("a")
+        await engine.settle()
+        await engine.node.publish("a", b"\xff", options)
+        late, _ = engine.client("a")
+        await engine.settle()
+        assert (early.close_code, late.close_code) == (3506, None)
+
+
 def test_a_filter_is_asked_once_for_each_publication() -> None:
     """However many codecs and wishes for joins there are beside it."""
     asked: list[object] = []

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from openline import filters
 from openline.errors import BadRequest
-from openline.filters import DEEPEST_NODE, LONGEST_NUMBER, MOST_CHARACTERS, MOST_NODES, MOST_VALUES, filter_of
+from openline.filters import (
+    DEEPEST_NODE,
+    FEW_VALUES,
+    LONGEST_NUMBER,
+    MOST_CHARACTERS,
+    MOST_NODES,
+    MOST_VALUES,
+    filter_of,
+)
 from openline.protocol.messages import FilterNode
 
 
@@ -233,3 +241,13 @@ def test_bounds(fits: dict[str, Any], too_much: dict[str, Any], words: str) -> N
 def test_the_largest_is_small_on_the_wire() -> None:
     """What the bounds allow fits into one message of a client."""
     assert len(json.dumps(beside(MOST_NODES - 1, key="k" * 60))) < 65_536
+
+
+@pytest.mark.parametrize("count", [FEW_VALUES, FEW_VALUES + 1])
+def test_few_values_and_many_are_the_same(count: int) -> None:
+    """However they are kept: what is one of them is, and a tag that is missing is none."""
+    values = [str(number) for number in range(count)]
+    inside, outside = (filter_of(FilterNode(key="n", cmp=cmp, vals=values)) for cmp in ("in", "nin"))
+    cases: list[tuple[dict[str, str] | None, bool]] = [({"n": values[-1]}, True), ({"n": "x"}, False), (None, False)]
+    for tags, among in cases:
+        assert (inside.matches(tags), outside.matches(tags)) == (among, not among)

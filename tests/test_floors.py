@@ -101,6 +101,7 @@ HOUSE: Final = """
     4  wires/                   uvicorn websockets
     4  uvicorn                  uvicorn websockets
     4  uvicorn_http             uvicorn
+    4  access_log
 
     5  engines
     5  handshake
@@ -127,7 +128,7 @@ HOUSE: Final = """
 
     6  testing/                 google
     6  demo/                    jwt
-    6  backend/                 httpx2
+    6  backend/                 h11 httpx2
     6  settings
     6  listening
     6  server                   uvicorn

@@ -166,7 +166,10 @@ class World:
         elif kind == "go round":
             await go_round(number)
         elif kind == "aside" and not (self.broker is not None and self.broker.away):
-            await self.engine.node.publish("a", json.dumps(f"aside {'и' * number}, {number}").encode(), PLAIN)
+            await self.engine.node.publish("a", aside(number), PLAIN)
+        elif kind == "overtake":
+            # What is not kept goes other ways than what is, and may come before it.
+            self.engine.node.deliver("a", Publication(aside(number)))
         elif self.broker is not None:
             self.trouble(self.broker, kind, number)
 
@@ -237,6 +240,11 @@ class World:
             await self.engine.settle()
             for follower in self.followers:
                 follower.look()
+
+
+def aside(number: int) -> bytes:
+    """Give a payload without a place in the stream."""
+    return json.dumps(f"aside {'и' * number}, {number}").encode()
 
 
 async def go_round(times: int) -> None:

@@ -19,10 +19,21 @@ from tests.engine import Engine, running
 from tests.protocol.fossil import apply
 from tests.test_lossless import OPTIONS, STEPS, Follower, World, live
 
+
+def ahead(follower: int, published: int, overtaking: int) -> tuple[tuple[str, int], ...]:
+    """Have somebody come back to more than has arrived here yet, and something overtake the rest of it."""
+    arriving = (("overtake", overtaking), ("release", 7))
+    return ("hold", 0), ("publish", published), ("cut", follower), ("go round", 20), *arriving, ("go round", 2)
+
+
 #: Beside what is published in the stream, something without a position.
-WITH_ASIDES = st.lists(st.one_of(STEPS.map(tuple), st.integers(0, 40).map(lambda number: (("aside", number),)))).map(
-    lambda parts: [step for part in parts for step in part][:40]
-)
+WITH_ASIDES = st.lists(
+    st.one_of(
+        STEPS.map(tuple),
+        st.tuples(st.tuples(st.sampled_from(["aside", "overtake"]), st.integers(0, 40))),
+        st.builds(ahead, st.integers(0, 2), st.integers(0, 2), st.integers(0, 40)),
+    )
+).map(lambda parts: [step for part in parts for step in part][:40])
 
 
 class Patching(Follower):

@@ -94,7 +94,7 @@ def test_bytes_that_are_no_json_may_hold_any_brackets(payload: bytes) -> None:
     Trial().check(PublishRequest(channel="a", data=raw(payload)))
 
 
-@pytest.mark.parametrize("depth", [4, 1_000, 100_000])
+@pytest.mark.parametrize("depth", [4, 1_000, 10_000])
 def test_the_check_itself_does_not_go_down(depth: int) -> None:
     """However deep it nests; white space before it changes nothing."""
     for payload in (nested(depth), b" \n" + nested(depth), b'{"a":' * depth + b"1" + b"}" * depth):

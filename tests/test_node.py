@@ -62,6 +62,14 @@ async def test_a_payload_beyond_the_limit_is_refused() -> None:
         assert wire.publications("a") == []
 
 
+async def test_tags_count_for_the_limit() -> None:
+    """They travel with the payload to everybody; the error says that it is them."""
+    async with running(PLAIN, limits=Limits(message_bytes=30)) as engine:
+        await engine.node.publish("a", b"x" * 10, PLAIN, tags={"a": "x" * 13})
+        with pytest.raises(PayloadTooBig, match="payload of 10 bytes with tags of 21 bytes exceeds the limit of 30"):
+            await engine.node.publish("a", b"x" * 10, PLAIN, tags={"a": "я" * 7})
+
+
 async def test_a_task_that_fails_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """No task dies in silence, and none takes the node with it."""
 

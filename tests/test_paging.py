@@ -111,17 +111,30 @@ async def test_a_page_is_cut_to_what_the_server_gives_at_most() -> None:
 
 async def test_a_page_is_cut_to_what_an_outbox_can_hold_and_never_to_nothing() -> None:
     """Whoever pages on gets everything, the largest publication too."""
-    hub = Hub(limits=Limits(outbox_bytes=1000))
+    hub = Hub(limits=Limits(outbox_bytes=2000))
     hub.channel("news", history=History())
     async with serving(hub) as app, connect(app) as client:
-        for size in (100, 300, 300, 900):
+        for size in (100, 300, 300, 1900):
             await hub.publish("news", "x" * size)
         sizes, offset = [], 0
         while some := (await client.history("news", since={"offset": offset}))["publications"]:
             sizes.append([len(publication["data"]) for publication in some])
             offset = some[-1]["offset"]
 
-        assert sizes == [[100, 300], [300], [900]]
+        assert sizes == [[100, 300], [300], [1900]]
+
+
+async def test_what_a_publication_brings_beside_its_data_counts_too() -> None:
+    """Tags and all: a page of them is cut to the same bound."""
+    hub = Hub(limits=Limits(outbox_bytes=2000))
+    hub.channel("news", history=History())
+    async with serving(hub) as app, connect(app) as client:
+        for number in range(3):
+            await hub.publish("news", number, tags={"long": "x" * 500})
+
+        shown = (await client.history("news"))["publications"]
+
+        assert [publication["data"] for publication in shown] == [0]
 
 
 async def test_only_what_is_kept_is_shown() -> None:

@@ -55,6 +55,19 @@ def test_a_publication_of_the_server_is_data_and_nothing_else() -> None:
     assert publication.tags is None
 
 
+def test_everything_that_travels_has_a_size() -> None:
+    """Whatever is beside the data: it is what replies, pages and batches are measured by."""
+    bare = Publication(b"1")
+    sizes = [
+        (Publication(b"1" * 101), 100),
+        (Publication(b"1", tags={"я": "x" * 91}), 99),
+        (Publication(b"1", info=ClientInfo("u", "c", b"x" * 60, b"y" * 39)), 100),
+    ]
+    for publication, more in sizes:
+        assert publication.size_bytes == bare.size_bytes + more
+    assert Arrival(ADA, joined=True).size_bytes == bare.size_bytes + 1
+
+
 def test_nothing_is_an_encoded_payload_too() -> None:
     """An empty payload is there, with no bytes in it."""
     assert EMPTY == b""

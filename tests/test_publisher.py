@@ -242,6 +242,8 @@ def test_what_does_not_fit_is_not_sent(valkey: ValkeyServer, name: str) -> None:
             publisher.publish("no name", {})
         with pytest.raises(PayloadTooBig):
             room.publish(Said(author="cook", text="x" * 100), name=name)
+        with pytest.raises(PayloadTooBig, match="with tags of 107 bytes"):
+            room.publish(Said(author="cook", text=""), name=name, tags={"a": "x" * 100})
 
     assert asyncio.run(kept(valkey.url, f"room:{name}")) == []
 

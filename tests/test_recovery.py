@@ -13,7 +13,7 @@ from openline.publication import Position, Publication
 from openline.recovery import BrokenTail, Wish, decide, join_tail, wish_of
 from tests.engine import KEPT, PLAIN
 
-LIMITS = Limits(recovery_publications=5, outbox_bytes=1000)
+LIMITS = Limits(recovery_publications=5, outbox_bytes=3000)
 
 
 def stream(*offsets: int, previous: int = 0, epoch: str = "e") -> list[Publication]:
@@ -23,6 +23,11 @@ def stream(*offsets: int, previous: int = 0, epoch: str = "e") -> list[Publicati
         publications.append(Publication(b"%d" % offset, offset, previous, epoch))
         previous = offset
     return publications
+
+
+def tagged(offset: int) -> Publication:
+    """A publication that is small but for its tags."""
+    return Publication(b"1", offset, offset - 1, "e", tags={"long": "x" * 600})
 
 
 def asked(offset: int, epoch: str = "e") -> Wish:
@@ -68,9 +73,10 @@ def test_stream_recovery(wish: Wish, page: Page, whole: bool, offsets: list[int]
     [
         Page(stream(1, 2, 3, 4, 5, 6), Position("e", 6)),
         Page(stream(1, 2, 3, 4, 5), Position("e", 9)),
-        Page([Publication(b"x" * 200, number, number - 1, "e") for number in (1, 2, 3)], Position("e", 3)),
+        Page([Publication(b"x" * 600, number, number - 1, "e") for number in (1, 2, 3)], Position("e", 3)),
+        Page([tagged(number) for number in (1, 2, 3)], Position("e", 3)),
     ],
-    ids=["more than is sent at a time", "more than is read at a time", "more bytes than half an outbox"],
+    ids=["more than is sent at a time", "more than is read at a time", "more bytes than half an outbox", "tags of it"],
 )
 def test_what_does_not_fit_in_one_reply_follows(page: Page) -> None:
     """The first part is there, and where the client stands then; that is no decision on the rest."""
@@ -79,13 +85,21 @@ def test_what_does_not_fit_in_one_reply_follows(page: Page) -> None:
     assert recovered.follows
     assert recovered.publications == page.publications[: len(recovered.publications)]
     assert 1 <= len(recovered.publications) <= LIMITS.recovery_publications
-    assert sum(len(publication.data) for publication in recovered.publications[:-1]) < LIMITS.outbox_bytes // 4
+    assert sum(publication.size_bytes for publication in recovered.publications[:-1]) < LIMITS.outbox_bytes // 4
     assert recovered.position == Position("e", len(recovered.publications))
+
+
+def test_what_is_sent_as_a_string_counts_with_its_quotes() -> None:
+    """On a JSON line with deltas a payload grows by each quote and backslash in it: the reply has to hold that."""
+    page = Page([Publication(b'"' * 400, number, number - 1, "e") for number in (1, 2)], Position("e", 2))
+    wish = Wish("stream", True, Position("e", 0), quoted=True)
+    assert not decide(asked(0), page, [], LIMITS).follows
+    assert decide(wish, page, [], LIMITS).follows
 
 
 def test_one_publication_is_never_too_large_to_be_recovered() -> None:
     """Whatever the bound of an outbox is: it was sent to others, too."""
-    large = Publication(b"x" * 600, 1, 0, "e")
+    large = Publication(b"x" * 2000, 1, 0, "e")
     recovered = decide(asked(0), Page([large], Position("e", 1)), [], LIMITS)
     assert (recovered.whole, recovered.publications, recovered.position) == (True, [large], Position("e", 1))
 

@@ -204,6 +204,64 @@ async def test_a_connection_that_ends_meanwhile_is_not_brought_back() -> None:
         assert not hub.sessions
 
 
+@pytest.mark.parametrize("answer", [None, Accept(info="late"), Disconnect(4500, "banned")], ids=repr)
+async def test_what_the_app_decides_meanwhile_goes_before_the_answer(answer: Any) -> None:
+    """It was asked earlier: what it says of the old expiry ends nothing, and makes nothing last."""
+    clock = VirtualClock()
+    hub = hub_for_a_minute(clock, limits=Limits(expiry_grace_seconds=25))
+    asked, answers = [], asyncio.Event()
+
+    @hub.on_refresh
+    async def slow() -> Any:
+        asked.append(clock.wall())
+        if len(asked) > 1:
+            return None
+        await answers.wait()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async with serving(hub) as app, connect(app) as client:
+        await clock.advance(61)
+        await hub.user("ann").refresh(clock.wall() + 25)  # the very moment it would be over without an answer
+        answers.set()
+        await settle(hub)
+        assert hub.sessions[client.id].info == "old"
+        await clock.advance(20)
+        assert not client.is_closed
+        await clock.advance(10)
+        await settle(hub)
+
+        assert (await client.closed()).code == 3005
+        assert len(asked) == 2
+
+
+async def test_an_expiry_set_while_the_app_is_asked_is_asked_about_by_itself() -> None:
+    """Although the app has not answered about the one before."""
+    clock = VirtualClock()
+    hub = hub_for_a_minute(clock)
+    asked, answers = [], asyncio.Event()
+
+    @hub.on_refresh
+    async def slow() -> float | None:
+        asked.append(clock.wall())
+        if len(asked) > 1:
+            return clock.wall() + 1000
+        await answers.wait()
+        return None
+
+    async with serving(hub) as app, connect(app) as client:
+        await clock.advance(61)
+        await hub.user("ann").refresh(clock.wall() + 5)
+        await clock.advance(6)
+        answers.set()
+        await settle(hub)
+        await clock.advance(60)
+
+        assert not client.is_closed
+        assert len(asked) == 2
+
+
 async def test_connections_by_token_are_their_clients_business() -> None:
     """They are told of the expiry and bring a new token; the handler is not asked."""
     clock = VirtualClock()

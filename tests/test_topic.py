@@ -5,9 +5,11 @@ from __future__ import annotations
 from openline import codes
 from openline.brokers.base import Page
 from openline.codes import DisconnectCode, UnsubscribeCode
+from openline.options import ChannelOptions, History
 from openline.outbox import Outbox
 from openline.publication import Arrival, ClientInfo, Position, Publication
-from openline.subscription import AHEAD, LEFT, Subscription
+from openline.reduction import Reduction
+from openline.subscription import AHEAD, FRESH, LEFT, Subscription
 from openline.topic import BATCH_BYTES, HELD_MESSAGES, Entered, Topic
 from tests.engine import KEPT, PLAIN, RecordingWire
 
@@ -186,6 +188,28 @@ def test_a_newcomer_ahead_of_the_topic_waits_for_it() -> None:
     assert early.data() == [1, 2, 3, 4]
     assert late.data() == [4]
     assert subscription.covered < AHEAD
+
+
+def test_a_newcomer_ahead_that_was_sent_something_else_gets_no_patch_of_what_it_was_not_sent() -> None:
+    """What its reply covered arrives behind an aside, in the same batch: the next is no patch of the aside."""
+    topic, listener = Topic("a", ChannelOptions(history=History(), delta=True)), Listener("1")
+    topic.position = Position("e", 0)
+    reduction = Reduction(delta=True)
+    subscription = Subscription("a", listener, ClientInfo("", "1"), join_leave=False, reduction=reduction)
+    assert topic.join(subscription, Position("e", 1))
+    long = [b'"%b%d"' % (b"x" * 100, number) for number in range(4)]
+    topic.enter(Publication(long[0]))
+    topic.enter(Publication(long[1], 1, 0, "e"))
+    drain(topic)
+    assert subscription.covered == FRESH
+    topic.enter(Publication(long[2], 2, 1, "e"))
+    drain(topic)
+    topic.enter(Publication(long[3], 3, 2, "e"))
+    drain(topic)
+    assert len(listener.data()) == 3
+    pubs = [message["push"]["pub"] for message in listener.wire.messages()]
+    assert [pub.get("offset", 0) for pub in pubs] == [0, 2, 3]
+    assert [pub.get("delta", False) for pub in pubs] == [False, False, True]
 
 
 def test_newcomers_of_an_epoch_before_are_told() -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import pytest
 from fastapi import FastAPI, Request, Response, WebSocket
+from starlette.responses import StreamingResponse
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from openline.uvicorn_http import HTTPProtocol, PromptRequests
+from openline.wires.ending import forget, watch
 from openline.wires.held import held_connection
 from tests.wires.client import TEXT, WAIT_SECONDS, Client, request
 from tests.wires.reader import Reader
@@ -37,9 +40,21 @@ class HastyHttpTools(Hasty, HttpToolsProtocol):  # type: ignore[misc]  # mypy ta
     """On the parser that uvicorn prefers."""
 
 
+class Told:
+    """What is open without a request of its own, such as one who follows a channel."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
+    def server_ends(self) -> None:
+        """Be told."""
+        self.ended.set()
+
+
 def echo() -> FastAPI:
     """Give an app that answers over HTTP and over WebSocket."""
     app = FastAPI()
+    app.state.gone = threading.Event()
 
     @app.post("/length")
     async def length(received: Request) -> int:
@@ -72,6 +87,34 @@ def echo() -> FastAPI:
         assert again.is_set()
         return "the end"
 
+    @app.get("/short")
+    async def short(asked: Request) -> str:
+        held = held_connection(asked.scope)
+        assert held is not None
+        held.when_server_ends(lambda: None)
+        held.end_within(0.1)
+        held.when_server_ends(None)
+        return "short"
+
+    @app.get("/gone")
+    async def gone() -> StreamingResponse:
+        async def until_gone() -> AsyncIterator[str]:
+            yield "here"
+            try:
+                await asyncio.Event().wait()
+            finally:
+                app.state.gone.set()
+
+        return StreamingResponse(until_gone())
+
+    @app.get("/watch")
+    async def watching(asked: Request) -> str:
+        told = Told()
+        watch(told)
+        await told.ended.wait()
+        forget(told)
+        return "the end"
+
     @app.websocket("/ws")
     async def talk(websocket: WebSocket) -> None:
         await websocket.accept()
@@ -85,7 +128,9 @@ def echo() -> FastAPI:
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     """A server on each of uvicorn's own protocols, with the deadline before it."""
     protocol, loop = request.param
-    with uvicorn_server(echo(), loop=loop, http=protocol) as running:
+    app = echo()
+    with uvicorn_server(app, loop=loop, http=protocol) as running:
+        running.app = app
         yield running
 
 
@@ -232,6 +277,43 @@ def test_who_reads_nothing_does_not_keep_the_server_from_ending(served: Served) 
     ):
         served.call(served.ask_to_stop)
         assert len(reader.rest()) == len(LARGE)
+        served.stop()
+
+
+def pipelined(*paths: str) -> bytes:
+    """Give requests that are sent behind each other, without waiting for an answer."""
+    return b"".join(http_request(path, method="GET") for path in paths)
+
+
+def test_a_later_answer_on_its_way_already_has_nothing_to_do_with_one_before(served: Served) -> None:
+    """Its deadline aborts nobody, and calling off its call calls off no other."""
+    with Reader(served.port, pipelined("/short", "/until-the-end")) as reader:
+        assert reader.rest() == b'"short"'
+        with opened(served) as other:
+            assert left(other) == b""  # longer than the deadline
+        served.call(served.ask_to_stop)
+        reader.read_answer()
+        assert reader.rest() == b'"the end"'
+        served.stop()
+
+
+def test_an_answer_under_way_hears_that_its_client_is_gone(served: Served) -> None:
+    """Also where there is a request behind it, which is the only one that uvicorn tells."""
+    with Reader(served.port, pipelined("/gone", "/slow")) as reader:
+        assert reader.read(4) == b"here"
+    assert served.app.state.gone.wait(WAIT_SECONDS)
+    while connections(served):
+        pass
+
+
+def test_what_has_no_request_hears_that_the_server_ends(served: Served) -> None:
+    """In a thread, where no signal is handled: the connections tell."""
+    with Reader(served.port, pipelined("/watch"), answer=False) as reader:
+        while not connections(served):
+            pass
+        served.call(served.ask_to_stop)
+        reader.read_answer()
+        assert reader.rest() == b'"the end"'
         served.stop()
 
 

@@ -17,8 +17,10 @@ def unix_seconds(moment: float | datetime | None, owner: str) -> float | None:
     """Give a moment in unix seconds.
 
     Raises:
-        DeclarationError: it has no time zone; `owner` is named.
+        DeclarationError: it has no time zone, or is none; `owner` is named.
     """
+    if isinstance(moment, bool):
+        raise DeclarationError(f"{owner}.expire_at is {moment!r}: it is unix seconds, or a datetime with its time zone")
     if isinstance(moment, datetime):
         if moment.tzinfo is None:
             raise DeclarationError(f"{owner}.expire_at: a datetime needs its time zone, {moment!r} has none")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -30,10 +30,17 @@ class Beginning(NamedTuple):
 
 
 async def beginnings(
-    node: Node, application: Application, session: Session, request: ConnectRequest, welcome: Welcome
+    node: Node,
+    application: Application,
+    session: Session,
+    request: ConnectRequest,
+    welcome: Welcome,
+    asked: MutableMapping[str, tuple[Rules, SubscribeRequest]],
 ) -> dict[str, Beginning]:
     """Say what a connection begins with, and ask the app about what its client asks for.
 
+    Args:
+        asked: each channel that the app was asked about and said yes to is put in there, with what was asked.
     Raises:
         Disconnect: these are more channels than a session may have (3505), or one is asked for in a way there is not.
         Refusal: one of them is not to be had, so none is.
@@ -55,6 +62,7 @@ async def beginnings(
         if wish.type:
             raise BadRequest("only stream subscriptions are offered")
         admission = await rules.admit(session, channel, wish)
+        asked[channel] = rules, wish
         # Who only listens has no way to send a new token.
         begun[channel] = Beginning(rules, wish, msgspec.structs.replace(admission, client_refresh=False))
     return {channel: _quieted(channel, each) for channel, each in begun.items()} if quiet else begun

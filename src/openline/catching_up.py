@@ -21,7 +21,7 @@ from openline.node import Node
 from openline.protocol.pushes import pub_push
 from openline.recovery import BrokenTail, Recovered, advance
 from openline.session import Session
-from openline.subscription import BEHIND, LEFT, Subscription
+from openline.subscription import BEHIND, Subscription
 from openline.topic import Topic
 
 #: Seconds before a step is tried again, while the broker is away.
@@ -45,7 +45,7 @@ async def catch_up(node: Node, session: Session, channel: str) -> None:
             since=subscription.position,
             limit=node.limits.recovery_publications,
         )
-        if subscription.covered != LEFT:
+        if subscription.covered == BEHIND:  # it may have left meanwhile, or be live: where it stands the topic goes on
             _advance(node, session, topic, subscription, page)
     except BrokerUnavailable as error:
         words = "session %s catches up with channel %s later: %s"
@@ -56,19 +56,20 @@ async def catch_up(node: Node, session: Session, channel: str) -> None:
 
 
 def _advance(node: Node, session: Session, topic: Topic, subscription: Subscription, page: Page) -> None:
+    reduction, codec = subscription.audience.reduction, session.outbox.encoding.codec
+    quoted = reduction.is_quoted(codec)
     try:
-        recovered = advance(subscription.position.offset, page, topic.tail, node.limits)
+        recovered = advance(subscription.position.offset, page, topic.tail, node.limits, quoted=quoted)
     except BrokenTail as error:
         raise Disconnect(codes.CLOSED_INSUFFICIENT_STATE) from error
     if not _goes_on(topic, subscription, page, recovered):
         node.counters.recoveries_failed += 1
         session.lose(subscription, codes.UNSUBSCRIBED_INSUFFICIENT_STATE)
         return
-    reduction = subscription.audience.reduction
     publications = reduction.wanted(recovered.publications)
     check_fit(session, topic.options, publications)
     # Something without a position may have been sent since the last step: a patch is of what this step brings.
-    for pub in reduction.messages(publications, session.outbox.encoding.codec, topic.patches):
+    for pub in reduction.messages(publications, codec, topic.patches):
         if not session.push(pub_push(topic.channel, pub)):
             return
     subscription.position = recovered.position

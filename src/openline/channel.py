@@ -123,6 +123,9 @@ class Channel(Generic[Message]):
     def on_unsubscribe(self, function: Function) -> Function:
         """Hear of each subscription that has ended, whoever ended it; also when the connection is gone.
 
+        And of each that `on_subscribe` said yes to and that came to nothing: the client was gone by then, or the
+        subscription could not be had after all.
+
         The handler takes the pattern's parts, the `Session`, ``code: int``, ``reason: str``, and what FastAPI injects.
 
         Raises:
@@ -169,7 +172,7 @@ class Channel(Generic[Message]):
         Args:
             message: of the declared type; at most ``limits.message_bytes`` once written.
             skip_history: carry it to those who are there now and keep nothing: whoever comes back does not get it.
-            tags: go with the publication to the clients.
+            tags: go with the publication to the clients, and count for the same limit.
             idempotency_key: a repeat within ``limits.idempotency_seconds`` publishes nothing and gives the first
                 position.
             version: of the state the message shows; one not above the last seen is not published.

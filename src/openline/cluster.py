@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final, final
 
 import msgspec
@@ -31,6 +32,8 @@ HELLO_SECONDS: Final = 3.0
 GONE_SECONDS: Final = 9.0
 #: How long the answers of the others are waited for.
 ANSWER_SECONDS: Final = 5.0
+#: How long the hello of one other is waited for, by a node that has just come; it takes milliseconds.
+MEETING_SECONDS: Final = 1.0
 
 
 class NodeInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +149,9 @@ class Cluster:
         self._id = ""  #: "" while this node is not among the others
         self._nodes: dict[str, tuple[float, NodeInfo]] = {}  #: when each other node was heard last
         self._heard_self = 0.0  #: when this node heard itself last
+        self._joined = 0.0  #: when this node came
+        self._left: set[str] = set()  #: those that went before this node knew all
+        self._greeted = asyncio.Event()  #: set, and replaced, when somebody was met or has left
         self._asked: dict[int, _Asked] = {}
         self._orders = 0
         self._encoder = msgspec.msgpack.Encoder()
@@ -165,12 +171,15 @@ class Cluster:
         self._id = node
         self._nodes.clear()
         self._asked.clear()
+        self._left.clear()
+        self._joined = self._clock.monotonic()
         await self._tell(_Hello(self._describe(), answer=True))
 
     async def leave(self) -> None:
         """Let the others know that this node ends. Never raises: they find out by themselves."""
         if self._id:
             node, self._id = self._id, ""
+            self._tell_who_waits()
             try:
                 await self._tell(_Bye(node))
             except Exception as error:  # noqa: BLE001  # whatever it is, the stop goes on
@@ -210,6 +219,24 @@ class Cluster:
     def knows(self, node: str) -> bool:
         """Tell whether a node is one of the others."""
         return node in self._nodes
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there may be nodes that this one has not heard yet: each says hello within that time."""
+        return not self._broker.immediate and self._clock.monotonic() - self._joined <= 2 * HELLO_SECONDS
+
+    async def find(self, node: str) -> bool | None:
+        """Tell whether a node is one of the others; None while that is not to be known.
+
+        A node that has just come waits for a moment for the hello of one it does not know.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MEETING_SECONDS):
+                while self._id and self.is_new and not self.knows(node) and node not in self._left:
+                    await self._greeted.wait()
+        if self.knows(node):
+            return True
+        return None if self.is_new and node not in self._left else False
 
     async def forward(self, node: str, session: str, frame: bytes) -> None:
         """Carry a frame to the node that has its session. What this node forwards to another stays in order.
@@ -260,11 +287,19 @@ class Cluster:
             self._heard_self = self._clock.monotonic()
             return
         self._nodes[hello.node.id] = (self._clock.monotonic(), hello.node)
+        self._tell_who_waits()
         if hello.answer:
             self._spawn(self._tell(_Hello(self._describe()), hello.node.id))
 
+    def _tell_who_waits(self) -> None:
+        greeted, self._greeted = self._greeted, asyncio.Event()
+        greeted.set()
+
     def _forget(self, node: str) -> None:
         self._nodes.pop(node, None)
+        if self.is_new:
+            self._left.add(node)
+            self._tell_who_waits()
         for asked in self._asked.values():
             asked.forget(node)
 

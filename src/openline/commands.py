@@ -259,14 +259,16 @@ class Commands:
             if request.type:
                 raise BadRequest("only stream subscriptions are offered")
             admission = await rules.admit(session, channel, request)
-            joining = await self._membership.begin(session, channel, rules, request, admission)
-        try:
-            result, position = joining.decide()
-            if not session.push(result_reply(identifier, result)):
-                raise Disconnect(codes.CLOSED_SLOW)
-        except Exception:
-            await self._membership.abandon(joining)
-            raise
+            with self._departures.entering(session, channel, rules, request):
+                joining = await self._membership.begin(session, channel, rules, request, admission)
+        with self._departures.entering(session, channel, rules, request):
+            try:
+                result, position = joining.decide()
+                if not session.push(result_reply(identifier, result)):
+                    raise Disconnect(codes.CLOSED_SLOW)
+            except Exception:
+                await self._membership.abandon(joining)
+                raise
         joining.complete(position, server_side=False)
         await self._departures.hear(self._membership.announce(joining))
 

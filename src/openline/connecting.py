@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import final
 
 from openline import codes
-from openline.application import Application, Welcome
+from openline.application import Application, Rules, Welcome
 from openline.beginnings import beginnings
 from openline.departures import Departures
 from openline.errors import Disconnect, Expired
@@ -21,6 +21,7 @@ from openline.protocol.messages import (
     RefreshRequest,
     RefreshResult,
     Reply,
+    SubscribeRequest,
     SubscribeResult,
     raw,
 )
@@ -29,6 +30,9 @@ from openline.protocol.unidirectional import Opening
 from openline.publication import Position
 from openline.session import Session
 from openline.version import VERSION
+
+#: Channels the app was asked about and said yes to, with what was asked.
+_Asked = dict[str, tuple[Rules, SubscribeRequest]]
 
 
 @final
@@ -45,15 +49,46 @@ class Connecting:
 
     async def connect(self, session: Session, identifier: int, request: ConnectRequest) -> None:
         """Let a client in with everything it begins with, or not at all."""
-        await self.let_in(session, identifier, request, await self._application.welcome(session, request))
+        welcome = await self._application.welcome(session, request)
+        _name(session, welcome)
+        self._departures.accepted(session, request)
+        await self.let_in(session, identifier, request, welcome)
 
     async def let_in(self, session: Session, identifier: int, request: ConnectRequest, welcome: Welcome) -> None:
         """Let a client in who is welcome; see `connect`."""
+        asked: _Asked = {}
+        try:
+            decided = await self._enter(session, identifier, request, welcome, asked)
+        except Exception as error:
+            for channel, (rules, wish) in asked.items():
+                self._departures.kept_out(session, channel, rules, wish, error)
+            raise
+        entered: list[Joining] = []
+        for joining, _, position in decided:
+            if session.takes_commands:
+                joining.complete(position, server_side=True)
+                entered.append(joining)
+                continue
+            await self._membership.abandon(joining)  # ended, by one of those before it
+            channel = joining.topic.channel
+            if channel in asked:
+                self._departures.kept_out(session, channel, *asked[channel])
+        for joining in entered:
+            await self._departures.hear(self._membership.announce(joining))
+
+    async def _enter(
+        self, session: Session, identifier: int, request: ConnectRequest, welcome: Welcome, asked: _Asked
+    ) -> list[tuple[Joining, SubscribeResult, Position]]:
+        """Do everything up to the answer, or nothing; give what is to be completed behind it.
+
+        Args:
+            asked: the channels the app was asked about and said yes to are put in there.
+        """
         result = self._result(session, welcome)
-        session.user, session.encoded_info, session.encoded_meta = welcome.user, welcome.info, welcome.meta
+        _name(session, welcome)
         self._expire(session, welcome.expires_at, client_refresh=welcome.client_refresh and not session.one_way)
         with self._node.places.arriving(session):
-            joinings = await self._prepare(session, request, welcome)
+            joinings = await self._prepare(session, request, welcome, asked)
             try:
                 decided = self._decide(request, joinings)
                 result.subs = {joining.topic.channel: sub_result for joining, sub_result, _ in decided}
@@ -64,14 +99,7 @@ class Connecting:
                 raise
             session.connected()
             self._node.identify(session)
-        for joining, _, position in decided:
-            if not session.takes_commands:  # ended, by one of those before it
-                await self._membership.abandon(joining)
-                joinings.remove(joining)
-                continue
-            joining.complete(position, server_side=True)
-        for joining in joinings:
-            await self._departures.hear(self._membership.announce(joining))
+        return decided
 
     def _decide(
         self, request: ConnectRequest, joinings: Sequence[Joining]
@@ -82,11 +110,10 @@ class Connecting:
         room = self._node.limits.outbox_bytes // 2
         for joining in joinings:
             result, position = joining.decide()
-            size = sum(len(publication.data) for publication in result.publications)
-            if deferred or size > room:
+            if deferred or joining.brought_bytes > room:
                 position = joining.defer(result, position)
             else:
-                room -= size
+                room -= joining.brought_bytes
             decided.append((joining, result, position))
         return decided
 
@@ -102,9 +129,11 @@ class Connecting:
                 result.expires, result.ttl = True, ttl
         return result
 
-    async def _prepare(self, session: Session, request: ConnectRequest, welcome: Welcome) -> list[Joining]:
+    async def _prepare(
+        self, session: Session, request: ConnectRequest, welcome: Welcome, asked: _Asked
+    ) -> list[Joining]:
         """Begin every server-side subscription of a connect, or none."""
-        begun = await beginnings(self._node, self._application, session, request, welcome)
+        begun = await beginnings(self._node, self._application, session, request, welcome, asked)
         joinings: list[Joining] = []
         try:
             for channel, (rules, wish, admission) in begun.items():
@@ -148,3 +177,8 @@ class Connecting:
         self._expire(session, expires_at, client_refresh=session.client_refresh)
         session.schedule()
         session.push(Reply(push=Push(refresh=push)))
+
+
+def _name(session: Session, welcome: Welcome) -> None:
+    """Say who it is: also of one that is gone, for whoever hears of its end."""
+    session.user, session.encoded_info, session.encoded_meta = welcome.user, welcome.info, welcome.meta

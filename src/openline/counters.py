@@ -10,6 +10,11 @@ class Counters:
     """One node's counts since it was made."""
 
     __slots__ = (
+        "api_errors",
+        "api_failures",
+        "api_keys_refused",
+        "api_requests",
+        "api_requests_refused",
         "commands",
         "commands_too_fast",
         "commands_unserved",
@@ -44,6 +49,11 @@ class Counters:
     )
 
     def __init__(self) -> None:
+        self.api_errors = 0  #: commands of the server API answered with an error
+        self.api_failures = 0  #: those of them that were the server's fault, or its broker's: error 100
+        self.api_keys_refused = 0  #: requests of the server API without a key that is known: 401
+        self.api_requests = 0  #: commands of the server API, each of a batch for itself
+        self.api_requests_refused = 0  #: requests of the server API whose body is no JSON (400) or too large (413)
         self.commands = 0  #: requests of clients taken up
         self.commands_too_fast = 0  #: commands refused because their client asked too fast
         self.commands_unserved = 0  #: refused for now, or not announced, because the broker was away

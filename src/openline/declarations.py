@@ -155,6 +155,9 @@ class Declarations:
     def on_disconnect(self, function: Function) -> Function:
         """Hear of each connection that has ended, after it was accepted.
 
+        Once for each that `on_connect` said yes to, also where the client was gone by then or did not get in after
+        all; without `on_connect`, for each that was connected.
+
         The handler takes the `Session`, ``code: int``, ``reason: str`` and what FastAPI injects.
 
         Raises:

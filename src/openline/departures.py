@@ -1,17 +1,23 @@
-"""What follows when sessions and subscriptions end: presence and channels hear of it, and then the app's handlers."""
+"""What follows when sessions and subscriptions end: presence and channels hear of it, and then the app's handlers.
+
+Invariant: where the app was asked and said yes, it hears of the end, also of who was gone before the answer came, or
+did not come in after all. It may keep books by what it was asked and told.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, final
 
 from openline.application import Application, Rules
-from openline.codes import DisconnectCode, UnsubscribeCode
-from openline.errors import BrokerUnavailable, OpenlineError
+from openline.codes import UNSUBSCRIBED_BY_SERVER, DisconnectCode, UnsubscribeCode
+from openline.errors import BrokerUnavailable, Disconnect, OpenlineError
 from openline.membership import Leaving, Membership
 from openline.node import Node
+from openline.protocol.messages import ConnectRequest, SubscribeRequest
 from openline.session import Session
 from openline.subscription import Subscription
 
@@ -25,17 +31,52 @@ UNSUBSCRIBED_BY_CLIENT: Final = UnsubscribeCode(0, "unsubscribed by the client")
 class Departures:
     """Sees to what is left to do for those who went. Nothing here can be an error to a client: it has its answer."""
 
-    __slots__ = ("_application", "_immediate", "_membership", "_node")
+    __slots__ = ("_accepted", "_application", "_immediate", "_membership", "_node")
 
     def __init__(self, node: Node, application: Application, membership: Membership) -> None:
         self._node = node
         self._application = application
         self._membership = membership
         self._immediate = node.broker.immediate and node.presence.immediate
+        #: Those whose end the app hears of, connected or not.
+        self._accepted: set[Session] = set()
+
+    def accepted(self, session: Session, request: ConnectRequest) -> None:
+        """Remember that the app said yes to a connection, if it was asked; it hears at once of one that is gone."""
+        if not (self._application.hears_disconnects and self._application.waits(request)):
+            return
+        if session.end_code is None:
+            self._accepted.add(session)
+        else:
+            self._node.spawn(self._tell(session, (), session.end_code, told=True))
+
+    @contextmanager
+    def entering(self, session: Session, channel: str, rules: Rules, request: SubscribeRequest) -> Iterator[None]:
+        """Let the app hear of it where a subscription it said yes to comes to nothing within the block."""
+        try:
+            yield
+        except Exception as error:
+            self.kept_out(session, channel, rules, request, error)
+            raise
+
+    def kept_out(
+        self, session: Session, channel: str, rules: Rules, request: SubscribeRequest, error: Exception | None = None
+    ) -> None:
+        """Let the app hear that a subscription came to nothing, if it was asked about it."""
+        if not (rules.hears_leaving and self._application.waits(request)):
+            return
+        code: UnsubscribeCode | DisconnectCode = UNSUBSCRIBED_BY_SERVER
+        if session.end_code is not None:
+            code = session.end_code
+        elif isinstance(error, Disconnect):
+            code = error.code
+        self._node.spawn(self._tell(session, ((channel, rules),), code, told=False))
 
     def ended(self, session: Session, code: DisconnectCode, *, connected: bool) -> None:
         """See to what a session leaves that has just ended."""
-        self._part(session, session.subscriptions(), code, told=connected and self._application.hears_disconnects)
+        told = connected or session in self._accepted
+        self._accepted.discard(session)
+        self._part(session, session.subscriptions(), code, told=told and self._application.hears_disconnects)
 
     def lost(self, session: Session, subscription: Subscription, code: UnsubscribeCode) -> None:
         """See to what a subscription leaves that the server has just ended."""

@@ -42,7 +42,7 @@ class Fate(enum.Enum):
     FULL = enum.auto()  #: too many wait for their session to take them
     TOO_LARGE = enum.auto()
     NOWHERE = enum.auto()  #: there is no such node
-    AWAY = enum.auto()  #: the broker, which carries it to its node
+    AWAY = enum.auto()  #: the broker, which carries it to its node; or this node does not know yet whether it is there
 
 
 def new_secret() -> str:
@@ -93,7 +93,15 @@ class Emulation:
                 words = "what was posted beside a stream was refused with 429: too much waits to be carried out"
                 self._node.notices.take("frames_refused", words)
             return fate
-        if not self._node.cluster.knows(node):
+        return await self._forward(node, secret, frame)
+
+    async def _forward(self, node: str, secret: str, frame: bytes) -> Fate:
+        found = await self._node.cluster.find(node)
+        if found is None:
+            words = "what was posted beside a stream was refused with 429: its node is not known, as this one is new"
+            self._node.notices.take("frames_refused", words)
+            return Fate.AWAY
+        if not found:
             return Fate.NOWHERE
         try:
             await self._node.cluster.forward(node, secret, frame)

@@ -68,10 +68,18 @@ class BrokerUnavailable(OpenlineError):
 
 
 class PayloadTooBig(OpenlineError, ValueError):
-    """A payload exceeds the limit; nothing was sent."""
+    """A payload exceeds the limit, by itself or with its tags; nothing was sent.
 
-    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
-        super().__init__(f"payload of {size_bytes} bytes exceeds the limit of {limit_bytes} bytes")
+    Args:
+        size_bytes: of both together.
+        tags_bytes: of the tags among them.
+    """
+
+    def __init__(self, size_bytes: int, limit_bytes: int, *, tags_bytes: int = 0) -> None:
+        what = f"payload of {size_bytes} bytes"
+        if tags_bytes:
+            what = f"payload of {size_bytes - tags_bytes} bytes with tags of {tags_bytes} bytes"
+        super().__init__(f"{what} exceeds the limit of {limit_bytes} bytes")
         self.size_bytes = size_bytes
         self.limit_bytes = limit_bytes
 

@@ -6,8 +6,8 @@ Invariants of this file:
 2. No subscriber is closed inside the loop: those who have to be are collected and closed after it.
 3. A fan-out can stop after any subscriber and go on later. In between a subscriber may leave (`covered` is `LEFT`
    from then on, and the next slice passes it by); a newcomer is not in the list and needs nothing of this batch.
-4. A patch is of the publication that was sent to the same subscriber right before: who has been sent none is `FRESH`,
-   and gets the first one whole. Everybody else was sent the whole of every batch.
+4. A patch is of the publication that was sent to the same subscriber right before: who was not sent what came last is
+   `FRESH`, and gets the first one whole. Everybody else was sent the end of the last batch, and all of each after it.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from openline import codes
 from openline.backlog import Droppable
 from openline.codes import DisconnectCode
 from openline.filters import Filter
+from openline.framing import Encoding
 from openline.options import ChannelOptions
 from openline.outbox import Outbox
-from openline.protocol import delta as fossil
 from openline.protocol.codec import Codec
+from openline.protocol.delta import Patches
 from openline.protocol.packed import PackedCodec
 from openline.protocol.pushes import channel_push, pub_message, pub_push
 from openline.publication import EMPTY, Arrival, Message, Publication
 from openline.subscription import BEHIND, FRESH, LEFT, Audience, Subscription
 
-#: About what a push takes beside its payloads: names, ids, brackets.
-ENVELOPE_BYTES: Final = 200
+#: What is offered: a chunk, empty where an audience gets nothing, and what is to be known if it may be dropped.
+_Offer = tuple[bytes, Droppable | None]
+_NOTHING: Final[_Offer] = (b"", None)
 
 
 @final
@@ -48,19 +50,7 @@ class Entry:
         self.offset = 0 if isinstance(message, Arrival) else message.offset
         self._encoded: dict[Codec | tuple[Codec, bool], bytes] = {}
         self._patch: bytes | None = EMPTY  #: of the base; `EMPTY` until it is asked for
-        self._wanted: dict[Filter, bool] = {}
-
-    @property
-    def size_bytes(self) -> int:
-        """About what the push takes on the wire."""
-        message = self.message
-        info = message.info
-        size = ENVELOPE_BYTES
-        if not isinstance(message, Arrival):
-            size += len(message.data)
-            if message.tags:
-                size += sum(len(key) + len(value) for key, value in message.tags.items())
-        return size if info is None else size + len(info.connection) + len(info.channel) + len(info.user)
+        self._wanted: dict[Filter, bool] | None = None  #: made when the first is asked about
 
     def encoded(self, channel: str, codec: Codec) -> bytes:
         """Give the push in this codec."""
@@ -73,14 +63,14 @@ class Entry:
             self._encoded[codec] = encoded
         return encoded
 
-    def encoded_delta(self, channel: str, codec: Codec, publication: Publication, *, patched: bool) -> bytes:
+    def encoded_delta(self, channel: str, codec: Codec, publication: Publication, patches: Patches | None) -> bytes:
         """Give the push of a publication for subscriptions with delta.
 
         Args:
             publication: the message.
-            patched: whoever gets it has the base: a patch will do, if it is shorter.
+            patches: whoever gets it has the base: a patch will do, if it is shorter. None: it has not.
         """
-        patch = self._patch_of(publication) if patched else None
+        patch = None if patches is None else self._patch_of(publication, patches)
         key = (codec, patch is not None)
         encoded = self._encoded.get(key)
         if encoded is None:
@@ -89,9 +79,9 @@ class Entry:
             encoded = self._encoded[key] = codec.encode(push)
         return encoded
 
-    def _patch_of(self, publication: Publication) -> bytes | None:
+    def _patch_of(self, publication: Publication, patches: Patches) -> bytes | None:
         if self._patch == EMPTY:
-            self._patch = None if self.base is None else fossil.encode(self.base.data, publication.data)
+            self._patch = None if self.base is None else patches.live(self.base, publication)
         return self._patch
 
     def is_for(self, wanted: Filter) -> bool:
@@ -99,9 +89,12 @@ class Entry:
         message = self.message
         if isinstance(message, Arrival):
             return True
-        known = self._wanted.get(wanted)
+        answers = self._wanted
+        if answers is None:
+            answers = self._wanted = {}
+        known = answers.get(wanted)
         if known is None:
-            known = self._wanted[wanted] = wanted.matches(message.tags)
+            known = answers[wanted] = wanted.matches(message.tags)
         return known
 
 
@@ -109,68 +102,72 @@ class Entry:
 class Batch:
     """What a topic received in one turn."""
 
-    __slots__ = ("_channel", "_entries", "_fresh", "_options", "_whole", "first", "unfit")
+    __slots__ = ("_channel", "_entries", "_options", "_patches", "_whole", "_wrapped", "first")
 
-    def __init__(self, channel: str, entries: list[Entry], options: ChannelOptions) -> None:
+    def __init__(self, channel: str, entries: list[Entry], options: ChannelOptions, patches: Patches) -> None:
         self._channel = channel
         self._entries = entries
         self._options = options
+        self._patches = patches
         self.first = entries[0].sequence
-        #: For each audience seen so far; an empty chunk where it gets nothing of this batch.
-        self._whole: dict[Audience, tuple[bytes, Droppable | None]] = {}
-        #: The same for those of an audience with delta that need all of it, and the first publication whole.
-        self._fresh: dict[Audience, tuple[bytes, Droppable | None]] = {}
-        #: Audiences whose codec cannot carry a payload of this batch.
-        self.unfit: set[Audience] = set()
+        #: For each audience seen so far; None where its codec cannot carry a payload.
+        self._whole: dict[Audience, _Offer | None] = {}
+        #: The same by what is in it, as filters that differ often let the same through.
+        self._wrapped: dict[tuple[Encoding, bool, bool, tuple[int, ...]], _Offer | None] = {}
 
-    def whole(self, audience: Audience) -> tuple[bytes, Droppable | None]:
-        """Give the bytes for an audience, made on first asking, and what is to be known if they may be dropped."""
-        whole = self._whole.get(audience)
-        if whole is None:
-            whole = self._whole[audience] = self._wrap(audience, self._entries)
+    def whole(self, audience: Audience) -> _Offer | None:
+        """Give the bytes for an audience, made on first asking, and what is to be known if they may be dropped.
+
+        None: its codec cannot carry a payload that it is to have.
+        """
+        if audience in self._whole:
+            return self._whole[audience]
+        whole = self._whole[audience] = self._offer(audience, self._entries)
         return whole
 
-    def part(self, subscription: Subscription) -> tuple[bytes, Droppable | None]:
+    def part(self, subscription: Subscription) -> _Offer | None:
         """Give the bytes for one subscriber that needs only some of the batch, or knows nothing a patch could be of.
 
-        Once it was given a publication it is a subscriber like the others.
+        Once it was given what the next batch goes on from it is a subscriber like the others.
         """
-        audience = subscription.audience
         known = sys.maxsize if subscription.covered == BEHIND else subscription.position.offset
         missing = [
             entry
             for entry in self._entries
             if entry.sequence > subscription.joined and (not entry.offset or entry.offset > known)
         ]
-        if subscription.covered != FRESH:
-            return self._wrap(audience, missing, fresh=True)
-        if not all(entry.is_arrival for entry in missing):
-            subscription.covered = self.first
-        if len(missing) < len(self._entries):
-            return self._wrap(audience, missing, fresh=True)
-        fresh = self._fresh.get(audience)
-        if fresh is None:
-            fresh = self._fresh[audience] = self._wrap(audience, missing, fresh=True)
-        return fresh
+        if subscription.covered == FRESH:
+            newest = next((entry for entry in reversed(self._entries) if not entry.is_arrival), None)
+            # What its reply covered may stand behind what it did not: then the next is no patch of what it is given.
+            if newest is not None and newest in missing:
+                subscription.covered = self.first
+        return self._offer(subscription.audience, missing, fresh=True)
 
-    def _wrap(self, audience: Audience, entries: list[Entry], *, fresh: bool = False) -> tuple[bytes, Droppable | None]:
-        """Join and frame what an audience gets of these entries.
+    def _offer(self, audience: Audience, entries: list[Entry], *, fresh: bool = False) -> _Offer | None:
+        """Give what an audience gets of these entries.
 
         Args:
             fresh: of what is given it is not known what was sent before it.
         """
-        encoding = audience.encoding.raw if self._options.raw else audience.encoding
-        codec = encoding.codec
         if not audience.join_leave:
             entries = [entry for entry in entries if not entry.is_arrival]
         if audience.filter is not None:
             entries = [entry for entry in entries if entry.is_for(audience.filter)]
-        if self._options.raw and not all(self._fits(entry, codec) for entry in entries):
-            self.unfit.add(audience)
-            return b"", None
         if not entries:
-            return b"", None
-        if audience.delta:
+            return _NOTHING
+        encoding = audience.encoding.raw if self._options.raw else audience.encoding
+        key = (encoding, audience.delta, fresh, tuple([entry.sequence for entry in entries]))
+        if key in self._wrapped:
+            return self._wrapped[key]
+        offer = self._wrapped[key] = self._wrap(encoding, entries, delta=audience.delta, fresh=fresh)
+        return offer
+
+    def _wrap(self, encoding: Encoding, entries: list[Entry], *, delta: bool, fresh: bool) -> _Offer | None:
+        """Join and frame entries, at least one; None where the codec cannot carry one of them."""
+        codec = encoding.codec
+        if self._options.raw and not all(self._fits(entry, codec) for entry in entries):
+            return None
+        if delta:
             encoded = self._patched(entries, codec, fresh=fresh)
         else:
             encoded = [entry.encoded(self._channel, codec) for entry in entries]
@@ -192,7 +189,7 @@ class Batch:
                 encoded.append(entry.encoded(self._channel, codec))
                 continue
             patched = not fresh if sent is None else entry.base is sent
-            encoded.append(entry.encoded_delta(self._channel, codec, message, patched=patched))
+            encoded.append(entry.encoded_delta(self._channel, codec, message, self._patches if patched else None))
             sent = message
         return encoded
 
@@ -238,7 +235,8 @@ class Fanout:
                 continue
             if subscription.audience is not audience:
                 audience = subscription.audience
-                chunk, _ = batch.whole(audience)
+                offer = batch.whole(audience)
+                chunk = b"" if offer is None else offer[0]
                 size = len(chunk) or sys.maxsize  # there is no room for nothing
             outbox = subscription.outbox
             room = outbox.room_bytes - size
@@ -260,13 +258,12 @@ class Fanout:
             if subscription.covered == LEFT:
                 continue
             if subscription.covered >= batch.first:
-                chunk, droppable = batch.part(subscription)
+                offer = batch.part(subscription)
             else:
-                chunk, droppable = batch.whole(subscription.audience)
-            if not chunk:
-                if subscription.audience in batch.unfit:
-                    failed.append((subscription, codes.CLOSED_INAPPROPRIATE_PROTOCOL))
-            elif not subscription.outbox.offer(chunk, droppable):
+                offer = batch.whole(subscription.audience)
+            if offer is None:
+                failed.append((subscription, codes.CLOSED_INAPPROPRIATE_PROTOCOL))
+            elif offer[0] and not subscription.outbox.offer(*offer):
                 failed.append((subscription, codes.CLOSED_SLOW))
         for subscription, code in failed:
             subscription.subscriber.end(code)

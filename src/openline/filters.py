@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Final, final
 from weakref import WeakValueDictionary
 
@@ -29,6 +30,8 @@ MOST_NODES: Final = 32
 DEEPEST_NODE: Final = 8
 MOST_VALUES: Final = 256  #: values of all its nodes together
 MOST_CHARACTERS: Final = 4_096  #: of all its keys and values together
+#: So many values are looked through one after the other.
+FEW_VALUES: Final = 8
 #: What is longer is no number: whoever compares it would have to read it.
 LONGEST_NUMBER: Final = 64
 
@@ -62,7 +65,7 @@ def filter_of(node: FilterNode) -> Filter:
     Raises:
         BadRequest: it is none, or larger than a filter may be; the words name what is wrong.
     """
-    key = msgspec.json.encode(node)
+    key = blake2b(msgspec.json.encode(node), digest_size=32).digest()  # the tree itself would be kept for nothing
     found = _filters.get(key)
     if found is None:
         found = _filters[key] = Filter(_Reader().read(node, 1))
@@ -130,7 +133,9 @@ def _leaf(node: FilterNode) -> _Test:
     if cmp in ("in", "nin"):
         if val or not node.vals:
             raise BadRequest(f"tag filter: {cmp} takes vals, at least one, and no val")
-        return _membership(key, frozenset(node.vals), inside=cmp == "in")
+        # A set of a few takes many times as much memory, and is asked hardly faster.
+        values = tuple(node.vals) if len(node.vals) <= FEW_VALUES else frozenset(node.vals)
+        return _membership(key, values, inside=cmp == "in")
     if node.vals:
         raise BadRequest(f"tag filter: vals go with in and nin, not with {_shown(cmp)}")
     if cmp in ("ex", "nex"):
@@ -148,10 +153,11 @@ def _leaf(node: FilterNode) -> _Test:
     raise BadRequest(f"tag filter: cmp is {_shown(cmp)}: it is one of {known}")
 
 
-def _membership(key: str, values: frozenset[str], *, inside: bool) -> _Test:
+def _membership(key: str, values: Container[str], *, inside: bool) -> _Test:
+    # A tag that is missing is no value: None would be compared with each of them.
     if inside:
-        return lambda tags: tags.get(key) in values
-    return lambda tags: tags.get(key) not in values
+        return lambda tags: key in tags and tags[key] in values
+    return lambda tags: key not in tags or tags[key] not in values
 
 
 def _ordered(key: str, number: Decimal, order: Callable[[Decimal, Decimal], bool]) -> _Test:

@@ -70,6 +70,7 @@ class Joining:
         "_request",
         "_wish",
         "admission",
+        "brought_bytes",
         "in_presence",
         "info",
         "is_announced",
@@ -95,7 +96,10 @@ class Joining:
         self._page: Page | None = None
         self._follows = False  #: the reply does not bring all that was missed
         self._before: Position | None = None  #: where the client stands before what the reply brings
-        self._wish: Wish | None = wish_of(request, topic.options, admission.override, reduction)
+        #: About what the publications of the result take on the wire.
+        self.brought_bytes = 0
+        quoted = reduction.is_quoted(session.outbox.encoding.codec)
+        self._wish: Wish | None = wish_of(request, topic.options, admission.override, reduction, quoted=quoted)
         self.session = session
         self.rules = rules
         self.topic = topic
@@ -153,6 +157,8 @@ class Joining:
             check_fit(self.session, self.topic.options, publications)
             codec = self.session.outbox.encoding.codec
             result.publications = self._reduction.messages(publications, codec, self.topic.patches)
+            made = zip(publications, result.publications, strict=True)
+            self.brought_bytes = sum(each.size_bytes - len(each.data) + len(pub.data) for each, pub in made)
             if wish.mode != "cache" and (publications or not recovered.publications):
                 # The client walks forward from where it stood, by the publications. Where its filter lets none of them
                 # through there is nothing to walk by, and it stands at once where the reply leads.
@@ -255,9 +261,11 @@ class Membership:
             self._revoked.discard(key)
 
     def revoke(self, session: Session, channel: str) -> None:
-        """Let a join that is under way, if there is one, come to nothing."""
+        """Let a join that is under way, if there is one, come to nothing; "" means every one of the session."""
         key = (session.id, channel)
-        if key in self._revocable:
+        if not channel:
+            self._revoked.update(key for key in self._revocable if key[0] == session.id)
+        elif key in self._revocable:
             self._revoked.add(key)
 
     async def begin(

@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar, final
 from openline.brokers.base import Broker
 from openline.cluster import HELLO_SECONDS, Cluster, NodeInfo
 from openline.counters import Counters
-from openline.errors import BrokerUnavailable, HubNotStarted, PayloadTooBig
+from openline.errors import BrokerUnavailable, HubNotStarted
 from openline.healing import Healing
 from openline.interest import Interest
 from openline.life import State
@@ -32,7 +32,7 @@ from openline.options import ChannelOptions, Heartbeat, Limits
 from openline.places import Places
 from openline.presence.base import Presence
 from openline.protocol.json import JSON
-from openline.publication import Arrival, ClientInfo, Message, Position
+from openline.publication import Arrival, ClientInfo, Message, Position, check_size
 from openline.session import Session
 from openline.tasks import Tasks
 from openline.threads import call_in
@@ -296,7 +296,7 @@ class Node:
         """
         topic = self._topics.get(channel)
         if topic is None:
-            topic = self._topics[channel] = Topic(channel, options)
+            topic = self._topics[channel] = Topic(channel, options, self.limits)
         topic.begin_join()
         try:
             await self._interest.begin(channel)
@@ -336,9 +336,10 @@ class Node:
 
         Args:
             skip_history: carry it to those who are there now and keep nothing.
+        Raises:
+            PayloadTooBig: with its tags it is more than `Limits.message_bytes`; nothing was sent.
         """
-        if len(data) > self.limits.message_bytes:
-            raise PayloadTooBig(len(data), self.limits.message_bytes)
+        check_size(data, tags, self.limits.message_bytes)
         self.check_started("publish")
         try:
             position = await self.broker.publish(

@@ -22,6 +22,8 @@ SILENT_SECONDS: Final = 10.0
 
 #: The counters of what goes past a limit and may come in floods.
 Excess = Literal[
+    "api_keys_refused",
+    "api_requests_refused",
     "commands_too_fast",
     "commands_unserved",
     "connections_refused",

@@ -62,7 +62,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     Seconds are finite; what is counted is a whole number from 1 on. `docs/limits.md` says more of each.
     """
 
-    message_bytes: int = 65_536  #: one incoming WebSocket message; past it the socket is closed with 1009
+    message_bytes: int = 65_536  #: one incoming message, past it closed with 1009; also one publication with its tags
     json_depth: int = 64  #: arrays and objects within each other in a client's payload, 200 at most; past it error 107
     outbox_bytes: int = 1_048_576  #: what waits for one client; past it the session is closed with 3008
     channels: int = 128  #: subscriptions of one session; past it error 106, server-side 3505

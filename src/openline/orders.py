@@ -19,6 +19,7 @@ from openline.cluster import NodeInfo
 from openline.codes import DisconnectCode, UnsubscribeCode
 from openline.commands import Commands
 from openline.errors import AlreadySubscribed, BrokerUnavailable, InternalError, OpenlineError, Refusal
+from openline.life import State
 from openline.protocol.pushes import message_push
 from openline.publication import Position
 from openline.session import Session
@@ -29,13 +30,17 @@ _log: Final = logging.getLogger("openline")
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whom an order concerns: all sessions of a user, or those of them that are this one."""
 
-    user: str
+    user: str | None  #: None for whoever it is
     client: str = ""  #: the session's id; "" for any
     session: str = ""  #: the session's secret; "" for any
 
     def means(self, session: Session) -> bool:
         """Tell whether a session of the user is concerned."""
-        return self.client in ("", session.id) and self.session in ("", session.secret)
+        return (
+            self.user in (None, session.user)
+            and self.client in ("", session.id)
+            and self.session in ("", session.secret)
+        )
 
 
 class _Send(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="send"):
@@ -193,14 +198,16 @@ class Orders:
     def _disconnect(self, order: _Disconnect) -> _Report:
         code = DisconnectCode(order.code, order.reason)
         # Also one that is still connecting.
-        of_user = [session for session in self.node.sessions.values() if session.user == order.to.user]
-        sessions = [session for session in of_user if order.to.means(session) and session.id not in order.spared]
+        meant = [session for session in self.node.sessions.values() if order.to.means(session)]
+        sessions = [session for session in meant if session.id not in order.spared]
         for session in sessions:
             session.end(code)
         return _Report(sessions=len(sessions))
 
     async def _act(self, order: _Send | _Subscribe | _Unsubscribe | _Refresh) -> _Report:
-        sessions = [session for session in self.node.sessions_of(order.to.user) if order.to.means(session)]
+        user = order.to.user
+        of_user = tuple(self.node.sessions.values()) if user is None else self.node.sessions_of(user)
+        sessions = [one for one in of_user if one.life is State.CONNECTED and order.to.means(one)]
         failure: OpenlineError | None = None
         for session in sessions:
             try:
@@ -218,7 +225,8 @@ class Orders:
             await self._commands.subscribe(session, order.channel, order.admission, order.since)
         elif isinstance(order, _Unsubscribe):
             code = UnsubscribeCode(order.code, order.reason)
-            for channel in (order.channel,) if order.channel else session.channels:
+            # "" itself is for the joins that are under way.
+            for channel in (order.channel,) if order.channel else (*session.channels, ""):
                 await self._commands.unsubscribe(session, channel, code)
         else:
             await self._commands.refresh(session, order.expires_at, order.info)

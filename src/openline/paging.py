@@ -53,7 +53,7 @@ def _fitting(publications: list[Publication], limit_bytes: int) -> list[Publicat
     """Cut a page that no outbox could hold; the client asks on from its last publication."""
     size = 0
     for count, publication in enumerate(publications):
-        size += len(publication.data)
+        size += publication.size_bytes
         if size > limit_bytes and count:
             return publications[:count]
     return publications

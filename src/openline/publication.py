@@ -7,7 +7,12 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from openline.errors import DeclarationError, UnrecoverablePosition
+from openline.errors import DeclarationError, PayloadTooBig, UnrecoverablePosition
+
+#: About what a message takes on the wire beside its payloads: names, ids, brackets.
+ENVELOPE_BYTES: Final = 200
+#: What each tag takes beside its key and value.
+TAG_BYTES: Final = 6
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
@@ -49,6 +54,11 @@ class ClientInfo(msgspec.Struct, frozen=True, gc=False):
     connection: bytes = b""  #: encoded info of the connection; b"" for none
     channel: bytes = b""  #: encoded info of the subscription; b"" for none
 
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes on the wire."""
+        return len(self.connection) + len(self.channel) + len(self.user)
+
 
 class Publication(msgspec.Struct, frozen=True, gc=False):
     """One message in a channel."""
@@ -61,12 +71,25 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     tags: dict[str, str] | None = None
     time: float = 0.0  #: unix seconds at which the broker took it; 0 without history
 
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes on the wire, as a push or in an answer."""
+        size = ENVELOPE_BYTES + len(self.data)
+        if self.tags:
+            size += tags_bytes(self.tags)
+        return size if self.info is None else size + self.info.size_bytes
+
 
 class Arrival(msgspec.Struct, frozen=True, gc=False):
     """Somebody entered or left a channel."""
 
     info: ClientInfo
     joined: bool  #: False: left
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes on the wire."""
+        return ENVELOPE_BYTES + self.info.size_bytes
 
 
 #: What a broker carries from node to node.
@@ -88,3 +111,23 @@ def checked_tags(tags: Mapping[str, str]) -> dict[str, str]:
         except (AttributeError, UnicodeEncodeError):
             raise DeclarationError(f"tags are text, and {item!r} is not") from None
     return dict(tags)
+
+
+def tags_bytes(tags: Mapping[str, str]) -> int:
+    """Say how many bytes tags take on the wire."""
+    return sum(_text_bytes(key) + _text_bytes(value) + TAG_BYTES for key, value in tags.items())
+
+
+def _text_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def check_size(data: bytes, tags: Mapping[str, str] | None, limit_bytes: int) -> None:
+    """Say whether what is to be published is within `Limits.message_bytes`, its tags counted in.
+
+    Raises:
+        PayloadTooBig: it is not.
+    """
+    beside = tags_bytes(tags) if tags else 0
+    if len(data) + beside > limit_bytes:
+        raise PayloadTooBig(len(data) + beside, limit_bytes, tags_bytes=beside)

@@ -26,11 +26,11 @@ from typing import Any, Final, Generic, Self, TypeVar, final, overload
 
 from openline.channel import check_parts
 from openline.engines import Engine, engine
-from openline.errors import BrokerUnavailable, DeclarationError, PayloadTooBig, UsageError
+from openline.errors import BrokerUnavailable, DeclarationError, UsageError
 from openline.names import Pattern
 from openline.options import ChannelOptions, History, Limits
 from openline.payload import Payload
-from openline.publication import Position, checked_tags
+from openline.publication import Position, check_size, checked_tags
 from openline.reception import Reception
 from openline.rules import ChannelRules
 
@@ -193,8 +193,7 @@ class Publisher:
     def _begin(
         self, channel: str, rules: ChannelRules, data: bytes, options: dict[str, Any]
     ) -> concurrent.futures.Future[Position]:
-        if len(data) > self._limits.message_bytes:
-            raise PayloadTooBig(len(data), self._limits.message_bytes)
+        check_size(data, options["tags"], self._limits.message_bytes)
         with self._guard:
             if self._closed:
                 raise UsageError(_CLOSED)

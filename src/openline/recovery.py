@@ -28,6 +28,7 @@ class Wish(msgspec.Struct, frozen=True):
     recoverable: bool
     asked: Position | None  #: where the client says it stands; None when it does not recover
     reduction: Reduction = EVERYTHING
+    quoted: bool = False  #: payloads go to the client as JSON strings, and are as much longer
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -48,6 +49,8 @@ def wish_of(
     options: ChannelOptions,
     override: Override = AS_DECLARED,
     reduction: Reduction = EVERYTHING,
+    *,
+    quoted: bool = False,
 ) -> Wish | None:
     """Say what of positions a request gets; None where the subscription has none."""
     if options.history is None:
@@ -57,7 +60,7 @@ def wish_of(
     if not (recoverable or request.positioned or override.force_positioning):
         return None
     asked = Position(request.epoch, request.offset) if request.recover and recoverable else None
-    return Wish(options.recovery, recoverable, asked, reduction)
+    return Wish(options.recovery, recoverable, asked, reduction, quoted)
 
 
 async def read(broker: Broker, channel: str, history: History, limits: Limits, wish: Wish) -> Page:
@@ -89,7 +92,7 @@ def decide(wish: Wish, page: Page, tail: Sequence[Publication], limits: Limits) 
         return _newest(wish, asked, *join_tail(page, tail))
     if asked.epoch not in ("", page.top.epoch):
         return Recovered(False, [], join_tail(page, tail)[1])
-    return advance(asked.offset, page, tail, limits)
+    return advance(asked.offset, page, tail, limits, quoted=wish.quoted)
 
 
 def _newest(wish: Wish, asked: Position, publications: Sequence[Publication], top: Position) -> Recovered:
@@ -101,39 +104,43 @@ def _newest(wish: Wish, asked: Position, publications: Sequence[Publication], to
     return Recovered(True, [] if known else list(wanted), top)
 
 
-def advance(offset: int, page: Page, tail: Sequence[Publication], limits: Limits) -> Recovered:
+def advance(offset: int, page: Page, tail: Sequence[Publication], limits: Limits, *, quoted: bool = False) -> Recovered:
     """Bring who stands at an offset to the top, or, where that is too far for one step, towards it.
 
     Args:
         page: of the same epoch, read from that offset on.
         tail: as for `decide`.
+        quoted: as in `Wish`.
     Raises:
         BrokenTail: there is a hole between the two.
     """
     reached = _chain(offset, page.publications)
     if reached is not None and page.publications and reached != page.top.offset:
-        return _part(page, page.publications, limits)  # more was missed than is read at a time
+        return _part(page, page.publications, limits, quoted=quoted)  # more was missed than is read at a time
     publications, top = join_tail(page, tail)
     if _chain(offset, publications) != top.offset:
         return Recovered(False, [], top)
-    if len(publications) > limits.recovery_publications or _size(publications) > limits.outbox_bytes // 2:
-        return _part(page, publications, limits)
+    size = sum(_size(publication, quoted=quoted) for publication in publications)
+    if len(publications) > limits.recovery_publications or size > limits.outbox_bytes // 2:
+        return _part(page, publications, limits, quoted=quoted)
     return Recovered(True, publications, top)
 
 
-def _part(page: Page, publications: Sequence[Publication], limits: Limits) -> Recovered:
+def _part(page: Page, publications: Sequence[Publication], limits: Limits, *, quoted: bool) -> Recovered:
     """Take of what follows each other as much as leaves room for whatever else the client is sent meanwhile."""
     size, count = 0, 0
     while count < len(publications) and (not count or size < limits.outbox_bytes // 4):
-        size += len(publications[count].data)
+        size += _size(publications[count], quoted=quoted)
         count += 1
     count = min(count, limits.recovery_publications)
     part = list(publications[:count])
     return Recovered(True, part, Position(page.top.epoch, part[-1].offset), follows=True)
 
 
-def _size(publications: Sequence[Publication]) -> int:
-    return sum(len(publication.data) for publication in publications)
+def _size(publication: Publication, *, quoted: bool) -> int:
+    """Say what a publication takes on the wire at most: a patch, where there is one, is shorter."""
+    size = publication.size_bytes
+    return size + publication.data.count(b'"') + publication.data.count(b"\\") if quoted else size
 
 
 def join_tail(page: Page, tail: Sequence[Publication]) -> tuple[list[Publication], Position]:

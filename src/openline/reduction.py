@@ -30,6 +30,10 @@ class Reduction(NamedTuple):
         wanted = self.filter
         return publications if wanted is None else [each for each in publications if wanted.matches(each.tags)]
 
+    def is_quoted(self, codec: Codec) -> bool:
+        """Tell whether payloads go out as JSON strings, which are longer than what is in them."""
+        return self.delta and not codec.binary
+
     def messages(self, publications: Sequence[Publication], codec: Codec, patches: Patches) -> list[Pub]:
         """Say wanted publications to a subscriber, whatever it was sent before: the first is whole."""
         return list(delta_messages(publications, codec, patches)) if self.delta else pub_messages(publications)

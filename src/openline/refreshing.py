@@ -4,8 +4,10 @@ As one runs out, the app is asked whether it goes on.
 
 Invariants of this file:
 
-1. The app is asked about one connection or subscription once at a time.
-2. It ends `Limits.expiry_grace_seconds` after it ran out, at the latest, whatever the app does: no answer is no leave.
+1. The app is asked once about each expiry, and what it answers counts only while no other was set meanwhile: what it
+   decides by itself goes before what it was asked earlier.
+2. What is asked about ends `Limits.expiry_grace_seconds` after it ran out, at the latest, whatever the app does: no
+   answer is no leave.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ class Refreshing:
         self._node = node
         self._application = application
         self._membership = membership
-        self._asked: set[Session | Subscription] = set()
+        #: What the app is asked about, with when it ends unless there is an answer. That it is this very object which
+        #: stands there still says that nobody set another end, be it at the same moment.
+        self._asked: dict[Session | Subscription, float] = {}
 
     def runs_out(self, session: Session, subscription: Subscription | None) -> bool:
         """Tell whether a session, or a subscription of it, is over as its time is.
@@ -49,14 +53,14 @@ class Refreshing:
             False where the app is asked: the end was put off for as long as it has to answer.
         """
         subject = session if subscription is None else subscription
-        if subject in self._asked:
+        if subject.ends_at is not None and self._asked.get(subject) is subject.ends_at:
             _log.warning("%s: the app did not say in time whether it goes on", _named(session, subscription))
             return True
         if subject.client_refresh or not self._asks(subscription):
             return True
-        self._asked.add(subject)
-        subject.ends_at = self._node.clock.monotonic() + max(self._node.limits.expiry_grace_seconds, LEAST_SECONDS)
-        self._node.spawn(self._ask(session, subscription))
+        until = self._node.clock.monotonic() + max(self._node.limits.expiry_grace_seconds, LEAST_SECONDS)
+        self._asked[subject] = subject.ends_at = until
+        self._node.spawn(self._ask(session, subscription, until))
         return False
 
     def _asks(self, subscription: Subscription | None) -> bool:
@@ -65,7 +69,7 @@ class Refreshing:
         rules = self._application.rules(subscription.channel)
         return rules is not None and rules.renews
 
-    async def _ask(self, session: Session, subscription: Subscription | None) -> None:
+    async def _ask(self, session: Session, subscription: Subscription | None, until: float) -> None:
         subject = session if subscription is None else subscription
         end = codes.CLOSED_CONNECTION_EXPIRED if subscription is None else None
         renewal: Renewal | None = None
@@ -82,8 +86,9 @@ class Refreshing:
             else:
                 self._failed(session, subscription, error, said=answer is not None)
         finally:
-            self._asked.discard(subject)
-        if not self._is_there(session, subscription):
+            if self._asked.get(subject) is until:
+                del self._asked[subject]
+        if subject.ends_at is not until or not self._is_there(session, subscription):
             return
         if renewal is not None and (renewal.expires_at is None or renewal.expires_at > self._node.clock.wall()):
             await self._go_on(session, subscription, renewal)

@@ -5,7 +5,6 @@ It is one process. More of them, on one machine or many, are more such servers b
 
 from __future__ import annotations
 
-import copy
 import logging
 import logging.config
 import socket
@@ -17,6 +16,7 @@ from typing import Any, Final, TypeVar, get_args
 import uvicorn
 from fastapi import FastAPI, Response
 
+from openline.access_log import without_tokens
 from openline.admission import Accept
 from openline.backend.events import BackendEvents
 from openline.channel import Channel
@@ -89,7 +89,7 @@ class _Server(uvicorn.Server):
 
 def _logging(level: str) -> dict[str, Any]:
     """Have Openline's own log written as uvicorn's is."""
-    config: dict[str, Any] = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
+    config = without_tokens(uvicorn.config.LOGGING_CONFIG)
     config["loggers"]["openline"] = {"handlers": ["default"], "level": level.upper(), "propagate": False}
     return config
 

@@ -67,6 +67,7 @@ class Session:
         "client_refresh",
         "encoded_info",
         "encoded_meta",
+        "end_code",
         "ends_at",
         "handshake",
         "id",
@@ -98,6 +99,7 @@ class Session:
         self.secret = secret
         self.life = State.OPENED
         self.outbox = Outbox(wire, conductor.limits.outbox_bytes, self)
+        self.end_code: DisconnectCode | None = None  #: what it ended with
         self.ends_at: float | None = None  #: monotonic; the connection ends then unless it is refreshed before
         self.client_refresh = False
         self.ping_due: float | None = None  #: monotonic; None before connect
@@ -426,7 +428,7 @@ class Session:
         self.end(codes.CLOSED_SHUTDOWN)
 
     def _finish(self, code: DisconnectCode) -> None:
-        connected, self.life = self.life is State.CONNECTED, State.ENDED
+        connected, self.life, self.end_code = self.life is State.CONNECTED, State.ENDED, code
         self.outbox.drop()
         self._inbox.drop()
         self._conductor.timers.forget(self)

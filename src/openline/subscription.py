@@ -16,7 +16,7 @@ from openline.reduction import EVERYTHING, Reduction
 LEFT: Final = sys.maxsize
 #: `covered` of one whose reply told of more than its topic has received yet.
 AHEAD: Final = sys.maxsize - 1
-#: `covered` of one with delta that was sent no publication yet: its first has to be whole.
+#: `covered` of one with delta that was not sent what came last, as when it was sent none yet: its next has to be whole.
 FRESH: Final = sys.maxsize - 3
 #: `covered` of one that catches up with what its topic has delivered already: it is offered what has no position.
 BEHIND: Final = sys.maxsize - 2

@@ -20,7 +20,7 @@ from typing import Final, final
 from openline import codes
 from openline.brokers.base import Page
 from openline.fanout import Batch, Entry, Fanout
-from openline.options import ChannelOptions
+from openline.options import ChannelOptions, Limits
 from openline.outbox import Outbox
 from openline.protocol.delta import Patches
 from openline.publication import Arrival, Message, Position, Publication
@@ -32,8 +32,9 @@ BATCH_BYTES: Final = 262_144
 #: Messages held back during a gap. Past it the oldest go: history, which is being read, has them too.
 HELD_MESSAGES: Final = 1_024
 
+_LIMITS: Final = Limits()
 #: Of the topics where there are none.
-_NO_PATCHES: Final = Patches()
+_NO_PATCHES: Final = Patches(0, 0)
 
 
 class Entered(enum.Enum):
@@ -66,7 +67,7 @@ class Topic:
         "tail",
     )
 
-    def __init__(self, channel: str, options: ChannelOptions) -> None:
+    def __init__(self, channel: str, options: ChannelOptions, limits: Limits = _LIMITS) -> None:
         self.channel = channel
         self.options = options
         #: Where the topic stands; None until it is known, and always without history.
@@ -76,8 +77,11 @@ class Topic:
         self.subscriptions: dict[str, Subscription] = {}
         self.joining = 0
         self.tail: list[Publication] = []
-        #: For those who recover with delta.
-        self.patches = Patches() if options.delta else _NO_PATCHES
+        #: For those who recover with delta: as many as one step of a recovery takes.
+        self.patches = _NO_PATCHES
+        if options.delta and options.history is not None:
+            most = min(limits.recovery_publications, options.history.size)
+            self.patches = Patches(most, limits.outbox_bytes // 2)
         self.healing = False
         self._pending: list[Entry] = []
         self._held: deque[Publication] | None = None
@@ -293,13 +297,13 @@ class Topic:
         droppable = self.options.slow != "disconnect"
         size = 0
         for count, entry in enumerate(pending):
-            size += entry.size_bytes
+            size += entry.message.size_bytes
             # Where publications may be dropped, joins and leaves travel apart, as they may not.
             if count and (size > BATCH_BYTES or (droppable and entry.is_arrival is not pending[0].is_arrival)):
                 self._pending = pending[count:]
-                return Batch(self.channel, pending[:count], self.options)
+                return Batch(self.channel, pending[:count], self.options, self.patches)
         self._pending = []
-        return Batch(self.channel, pending, self.options)
+        return Batch(self.channel, pending, self.options, self.patches)
 
 
 def _follows(offset: int, page: Page) -> bool:

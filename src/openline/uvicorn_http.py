@@ -10,6 +10,7 @@ Invariants of this file:
    for. Uploads, downloads, streams and kept-alive connections are uvicorn's, and take the time they take.
 2. An answer whose client reads nothing keeps nobody from ending. Closing a transport waits for ever for such a client;
    so once the server ends, or the app has given the answer a deadline, the connection is aborted.
+3. What the app asks for one answer holds for that answer, however many requests a client has sent behind each other.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
+from openline.wires import ending
 from openline.wires.held import HELD
 
 if TYPE_CHECKING:  # the two protocols of uvicorn have the same parts, and no base in common
@@ -36,7 +38,7 @@ _log: Final = logging.getLogger("uvicorn.error")
 class PromptRequests(_AnyHTTPProtocol):
     """What is put before a protocol of uvicorn's: it closes a connection whose first request does not come.
 
-    It is a `HeldConnection` for the app, as to the request that is being answered.
+    Each request has a `HeldConnection` in its scope.
 
     Attributes:
         request_seconds: for the head of the first request, all of it; past it the connection is closed without a word.
@@ -55,10 +57,11 @@ class PromptRequests(_AnyHTTPProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self.app = _Introducing(self.app, self)
-        #: Of the answer that is under way.
-        self._server_ends: Callable[[], None] | None = None
-        self._answer_deadline: asyncio.TimerHandle | None = None
-        self._is_ending = False
+        #: Those that asked for something, which was not done yet.
+        self.answers: dict[_Answer, None] = {}
+        #: Whose bytes may be what is unsent.
+        self.latest: _Answer | None = None
+        self.is_ending = False
         self._progress: asyncio.TimerHandle | None = None
         self._has_drained = False
 
@@ -88,10 +91,14 @@ class PromptRequests(_AnyHTTPProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._drop_deadline()
-        for timer in (self._answer_deadline, self._progress):
-            if timer is not None:
-                timer.cancel()
-        self._server_ends = None
+        if self._progress is not None:
+            self._progress.cancel()
+        for answer in tuple(self.answers):
+            answer.drop()
+        if self.latest is not None:
+            self.latest.leave()
+            self.latest = None
+        ending.has_ended(self)
         self.app = self.config.loaded_app
         super().connection_lost(exc)
 
@@ -106,38 +113,15 @@ class PromptRequests(_AnyHTTPProtocol):
         _log.debug("%s - no request came, or too large a one: closed", self.client)
         self.transport.abort()
 
-    # --- for the app ----------------------------------------------------------------------------------------------
-
-    def end_within(self, seconds: float) -> None:
-        """Give the client so many seconds for the rest of this answer; see `HeldConnection`."""
-        if self._answer_deadline is not None:
-            self._answer_deadline.cancel()  # of an answer before this one, which was read
-        self._answer_deadline = self.loop.call_later(seconds, self._end_answer, self.cycle)
-
-    def _end_answer(self, answer: Any) -> None:
-        self._answer_deadline = None
-        is_unsent = not answer.response_complete or self.transport.get_write_buffer_size() > 0
-        if self.cycle is answer and is_unsent:
-            _log.debug("%s - does not read its answer: aborted", self.client)
-            self.transport.abort()
-
-    def when_server_ends(self, call: Callable[[], None] | None) -> None:
-        """Call when the server begins to end; see `HeldConnection`."""
-        self._server_ends = call
-        if call is not None and self._is_ending:
-            self.loop.call_soon(self._tell)
-
-    def _tell(self) -> None:
-        if self._server_ends is not None:
-            self._server_ends()
-
     # --- the end of the server ------------------------------------------------------------------------------------
 
     def shutdown(self) -> None:
         """Uvicorn begins to end: answers under way are waited for as long as their clients read them."""
-        self._is_ending = True
+        self.is_ending = True
+        ending.begins_to_end(self)
         super().shutdown()
-        self._tell()
+        for answer in tuple(self.answers):
+            answer.tell()
         if self._progress is None:
             self._look(self.transport.get_write_buffer_size())
 
@@ -160,8 +144,73 @@ class PromptRequests(_AnyHTTPProtocol):
             self._look(unsent)
 
 
+@final
+class _Answer:
+    """A `HeldConnection`: the connection, as far as one of its requests is concerned.
+
+    Args:
+        cycle: uvicorn's, of this request.
+    """
+
+    __slots__ = ("_call", "_connection", "_cycle", "_deadline")
+
+    def __init__(self, connection: PromptRequests, cycle: Any) -> None:
+        self._connection = connection
+        self._cycle = cycle
+        self._call: Callable[[], None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def end_within(self, seconds: float) -> None:
+        """Give the client so many seconds for the rest of this answer; see `HeldConnection`."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self._connection.loop.call_later(seconds, self._end)
+        self._connection.answers[self] = None
+
+    def _end(self) -> None:
+        self._deadline = None
+        self._settle()
+        connection, transport = self._connection, self._connection.transport
+        unsent = connection.latest is self and transport.get_write_buffer_size() > 0
+        if not self._cycle.response_complete or unsent:
+            _log.debug("%s - does not read its answer: aborted", connection.client)
+            transport.abort()
+
+    def when_server_ends(self, call: Callable[[], None] | None) -> None:
+        """Call when the server begins to end; see `HeldConnection`."""
+        self._call = call
+        if call is None:
+            self._settle()
+            return
+        self._connection.answers[self] = None
+        if self._connection.is_ending:
+            self._connection.loop.call_soon(self.tell)
+
+    def tell(self) -> None:
+        """The server ends."""
+        if self._call is not None:
+            self._call()
+
+    def drop(self) -> None:
+        """The connection is gone."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._call = self._deadline = None
+        self._settle()
+
+    def leave(self) -> None:
+        """Say that the client is gone: uvicorn tells the last request only, and this may be before it."""
+        if not self._cycle.response_complete:
+            self._cycle.disconnected = True
+        self._cycle.message_event.set()
+
+    def _settle(self) -> None:
+        if self._call is None and self._deadline is None:
+            self._connection.answers.pop(self, None)
+
+
 class _Introducing:
-    """Puts a connection into the scope of each of its requests."""
+    """Puts what there is to say about its connection into the scope of each request."""
 
     __slots__ = ("_app", "_connection")
 
@@ -169,10 +218,16 @@ class _Introducing:
         self._app = app
         self._connection = connection
 
-    def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Any:
-        """Give the call of the app."""
-        scope.setdefault("extensions", {})[HELD] = self._connection
-        return self._app(scope, receive, send)
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> Any:
+        """Call the app."""
+        # The connection's own cycle is that of the request that came last, and this may be one before it.
+        answer = self._connection.latest = _Answer(self._connection, receive.__self__)
+        extensions = scope.setdefault("extensions", {})
+        extensions[HELD] = answer
+        try:
+            return await self._app(scope, receive, send)
+        finally:
+            extensions.pop(HELD, None)  # else the request would wait for the garbage collector
 
 
 class HTTPProtocol(PromptRequests, AutoHTTPProtocol):

@@ -22,23 +22,27 @@ from openline.testing import VirtualClock
 )
 def test_a_refusal_is_told_in_its_own_words(error: Exception, code: int, words: str) -> None:
     """They say what to change."""
-    told = answer("publish", error, Notices(Counters(), VirtualClock()))
+    counters = Counters()
+    told = answer("publish", error, counters, Notices(counters, VirtualClock()))
     assert (told.code, told.message) == (code, words)
+    assert (counters.api_errors, counters.api_failures) == (1, 0)
 
 
 @pytest.mark.parametrize("error", [ValueError("secret"), UsageError("secret"), Disconnect(codes.CLOSED_STALE)])
 def test_a_fault_of_the_server_is_for_its_log(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     """Back ends have nothing to change."""
-    assert answer("publish", error, Notices(Counters(), VirtualClock())) == INTERNAL
+    counters = Counters()
+    assert answer("publish", error, counters, Notices(counters, VirtualClock())) == INTERNAL
     assert str(error) in caplog.text
+    assert (counters.api_errors, counters.api_failures) == (1, 1)
     assert "publish of the server API failed" in caplog.text
 
 
 def test_a_broker_that_is_away_is_counted() -> None:
     """And said in the log once in a while, not each time."""
     counters = Counters()
-    assert answer("publish", BrokerUnavailable("no route"), Notices(counters, VirtualClock())) == INTERNAL
-    assert counters.commands_unserved == 1
+    assert answer("publish", BrokerUnavailable("no route"), counters, Notices(counters, VirtualClock())) == INTERNAL
+    assert (counters.commands_unserved, counters.api_errors, counters.api_failures) == (1, 1, 1)
 
 
 def test_the_statuses_are_of_errors() -> None:

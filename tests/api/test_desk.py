@@ -80,10 +80,9 @@ async def test_a_batch_has_bounds() -> None:
     """In commands, and in how deep a payload nests; an empty one is answered with no replies."""
     async with back_end(house_hub(limits=Limits(json_depth=3))) as it:
         assert await replies(it) == []
-        assert await it.refused("batch", commands=[{"info": {}}] * 10_001) == (
-            107,
-            "10001 commands, and 10000 is the limit of a batch",
-        )
+        code, words = await it.refused("batch", commands=[{"info": {}}] * 10_001)
+        assert (code, words.partition(": ")[2]) == (107, "more than 10000 commands, which is the limit of a batch")
+        assert len((await it.ask("batch", commands=[{"dance": {}}] * 9_000, parallel=None))["replies"]) == 9_000
         assert (await it.refused("batch", commands=3))[0] == 107
         assert (await it.refused("batch"))[0] == 107
         deep = {"publish": {"channel": "news:a", "data": [[[[1]]]]}}

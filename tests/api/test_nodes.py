@@ -96,6 +96,36 @@ async def test_what_is_not_kept_reaches_the_subscribers_of_all_nodes(url: str) -
         assert (await there.get("history", channel="news:a", limit=-1))["publications"] == []
 
 
+async def test_a_connection_is_found_by_its_id_alone(url: str) -> None:
+    """On whichever node it is, and whoever its user is."""
+    async with two(url) as (here, there), connect(there.app, name="ann") as ann, connect(there.app, name="ann") as tab:
+        await here.get("subscribe", client=ann.id, channel="news:a")
+        assert "subscribe" in await ann.push()
+        await here.get("disconnect", client=ann.id)
+        assert (await ann.closed()).code == 3503
+        assert list(there.hub.sessions) == [tab.id]
+
+
+async def test_many_at_once_is_for_all_nodes(url: str) -> None:
+    """Broadcasts, batches, counts of who is there, and keys by which a repeat is known."""
+    async with two(url) as (here, there), connect(there.app, name="ann") as ann:
+        await ann.subscribe("room:a")
+        await ann.subscribe("news:a")
+        once = {"channels": ["news:a", "news:b"], "data": 1, "idempotency_key": "k"}
+        first = await here.get("broadcast", **once)
+        assert await there.get("broadcast", **once) == first
+        assert (await ann.publication("news:a"))["data"] == 1
+        commands = [
+            {"publish": {"channel": "news:a", "data": 2}},
+            {"presence_stats": {"channel": "room:a"}},
+            {"rpc": {"method": "nothing"}},
+        ]
+        published, stats, unknown = (await here.ask("batch", commands=commands))["replies"]
+        assert (await ann.publication("news:a"))["offset"] == published["publish"]["offset"]
+        assert stats == {"presence_stats": {"num_clients": 1, "num_users": 1}}
+        assert unknown["error"]["code"] == 104
+
+
 async def test_a_version_is_compared_across_nodes(url: str) -> None:
     """Whoever publishes the older state later is passed over."""
     async with two(url) as (here, there):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import re
@@ -12,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
+from openline import Limits
 from openline.api.messages import ChannelRequest, HistoryRequest, PublishRequest, SubscribeRequest
 from openline.api.reading import NotJSON, Reader
-from openline.errors import BadRequest
+from openline.errors import BadRequest, PayloadTooBig
 
-READER = Reader(json_depth=4)
+READER = Reader(Limits(json_depth=4))
 
 #: Any JSON value, as Python has it.
 VALUES = st.recursive(
@@ -73,7 +75,7 @@ def test_what_is_no_json_is_told_apart(body: bytes) -> None:
 def test_what_nests_too_deep_is_not_gone_into() -> None:
     """Around a payload there is room for what the API itself needs."""
     body = b'{"channel":"a","data":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
-    with pytest.raises(BadRequest, match="nests 200001 deep"):
+    with pytest.raises(BadRequest, match=r"nests \d+ deep, and 4 is the limit"):
         READER.parameters(body, PublishRequest)
     with pytest.raises(BadRequest, match="data nests 5 deep, and 4"):
         READER.payload(Raw(b"[[[[[]]]]]"), "", "data")
@@ -93,9 +95,9 @@ def test_a_payload_has_to_be_there_and_what_goes_with_something_need_not() -> No
         READER.payload(UNSET, "", "data")
     assert READER.embedded(UNSET, "", "info") == READER.embedded(Raw(b" null "), "", "info") == b""
     assert READER.embedded(Raw(b"1"), "eyJhIjoKMX0=", "info") == b'{"a":1}'
-    for base64 in ("AA==", "gA=="):
+    for written in ("AA==", "gA=="):
         with pytest.raises(BadRequest, match="b64info is not JSON"):
-            READER.embedded(UNSET, base64, "info")
+            READER.embedded(UNSET, written, "info")
 
 
 @given(VALUES)
@@ -103,7 +105,7 @@ def test_any_payload_travels_as_it_was_written(value: Any) -> None:
     """Whatever is around it."""
     written = json.dumps(value).encode()
     body = b'{"channel":"a","data":' + written + b',"tags":null}'
-    request = Reader(json_depth=64).parameters(body, PublishRequest)
+    request = Reader(Limits(json_depth=64)).parameters(body, PublishRequest)
     assert json.loads(bytes(request.data)) == value  # type: ignore[arg-type]
 
 
@@ -112,3 +114,26 @@ def test_any_bytes_are_parameters_or_are_refused(body: bytes) -> None:
     """Nothing else comes of them."""
     with contextlib.suppress(BadRequest, NotJSON):
         READER.parameters(body, PublishRequest)
+
+
+def test_what_is_too_large_is_not_looked_into() -> None:
+    """Neither one command nor one payload: however bad it is within, the answer is its size."""
+    reader = Reader(Limits(message_bytes=100))
+    with pytest.raises(BadRequest, match="is the limit of one command"):
+        reader.parameters(b'{"channel":"a","data":[' + b"[]," * 1_000_000 + b"]", PublishRequest)
+    for bad in (b"[" * 101, b"[" + b"[]," * 50, b'"' + b"\\ud800" * 20 + b'"'):
+        with pytest.raises(PayloadTooBig):
+            reader.payload(Raw(bad), "", "data")
+        with pytest.raises(PayloadTooBig):
+            reader.embedded(UNSET, base64.b64encode(bad).decode(), "info")
+
+
+async def test_no_more_commands_are_made_than_are_carried_out() -> None:
+    """Nor anything of what nobody knows; a batch has the same parameters, null or not."""
+    reader = Reader(Limits(), ["publish"])
+    with pytest.raises(BadRequest, match="more than 10000 commands"):
+        await reader.commands(b'{"commands":[' + b"{}," * 20_000 + b"{}]}")
+    body = b'{"commands":[' + b'{"x":[1]},' * 9_999 + b'{"publish":{"channel":"\\ud83d"}}],"parallel":null}'
+    commands = (await reader.commands(body)).commands
+    assert (len(commands), commands[0].given()) == (10_000, ("", b""))
+    assert commands[-1].given() == ("publish", b'{"channel":"\\ufffd"}')

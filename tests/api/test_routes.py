@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx2
 import pytest
+from anyio import to_thread
 from fastapi import Depends, FastAPI, HTTPException
 
 from openline import DeclarationError, Hub
@@ -237,6 +240,7 @@ def test_the_page_shows_every_method_with_its_shapes() -> None:
         assert shown["description"]
         assert len(shown["security"]) == 3
         assert [parameter["name"] for parameter in shown["parameters"]] == ["X-Centrifugo-Error-Mode"]
+        assert "422" not in shown["responses"]  # which is never given
         assert shown["requestBody"]["content"]["application/json"]["schema"]["type"] == "object"
         assert {"200", "400", "401", "404", "409", "413", "416", "500", "503"} <= set(shown["responses"])
         result, error = shown["responses"]["200"]["content"]["application/json"]["schema"]["oneOf"]
@@ -260,3 +264,82 @@ async def test_the_page_is_served() -> None:
         assert body["properties"]["channel"]["description"] == "full name of a channel"
         assert body["properties"]["skip_history"]["default"] is False
         assert "$ref" not in str(body)
+
+
+def fits(value: Any, shown: dict[str, Any]) -> bool:
+    """Tell whether an answer has the members that the page requires of it."""
+    shapes: list[dict[str, Any]] = shown.get("oneOf", [shown])
+    required = [shape.get("required") for shape in shapes]
+    return required.count(list(value)) == 1
+
+
+@pytest.mark.parametrize("headers", [{}, TRANSPORT])
+@pytest.mark.parametrize(
+    ("body", "key", "status"),
+    [
+        (b"{", KEY, 400),
+        (b'{"channel":"news:a"}', KEY, 400),
+        (b'{"channel":"nowhere","data":1}', KEY, 404),
+        (b"{}", "wrong", 401),
+        (b" " * 1_001, KEY, 413),
+    ],
+)
+async def test_the_page_says_what_is_answered(headers: dict[str, str], body: bytes, key: str, status: int) -> None:
+    """In both ways to tell an error: whether it is a `detail`, or an error with its code."""
+    async with back_end(body_bytes=1_000) as it:
+        answer = await it.http.post("/publish", content=body, headers={**headers, "X-API-Key": key})
+        assert answer.status_code in (status, 200 if not headers else status)
+        shown = it.app.openapi()["paths"]["/api/publish"]["post"]["responses"][str(answer.status_code)]
+        assert fits(answer.json(), shown["content"]["application/json"]["schema"])
+
+
+# --- what is counted --------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_refused_is_counted_and_said_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    """Who runs the hub sees that somebody tries keys, or sends what is no request; and who asks much."""
+    async with back_end() as it:
+        for _ in range(3):
+            assert (await it.http.post("/info", headers={"X-API-Key": "wrong"})).status_code == 401
+            assert (await it.http.post("/info", content=b"{")).status_code == 400
+        await it.ask("batch", commands=[{"info": {}}, {"dance": {}}])
+        counters = it.hub.counters
+        assert (counters.api_keys_refused, counters.api_requests_refused) == (3, 3)
+        assert (counters.api_requests, counters.api_errors, counters.api_failures) == (5, 1, 0)
+    assert len([line for line in caplog.messages if "no key that is known" in line]) == 1
+    assert len([line for line in caplog.messages if "refused with 400" in line]) == 1
+    assert "wrong" not in caplog.text
+
+
+# --- who else is served meanwhile -------------------------------------------------------------------------------------
+
+
+async def test_the_api_answers_while_every_thread_is_busy() -> None:
+    """It needs none: those are for the functions of the app."""
+    done = threading.Event()
+    async with back_end() as it:
+        busy = [asyncio.create_task(to_thread.run_sync(done.wait)) for _ in range(50)]
+        try:
+            async with asyncio.timeout(10):
+                assert (await it.http.post("/info")).status_code == 200
+        finally:
+            done.set()
+            await asyncio.gather(*busy)
+
+
+async def test_others_have_their_turn_while_a_large_batch_is_read() -> None:
+    """Slice by slice, and a few commands at a time."""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with back_end() as it:
+        task = asyncio.create_task(other())
+        command = {"publish": {"channel": "nowhere", "data": [[]] * 5_000}}
+        await it.ask("batch", commands=[command] * 200, parallel=True)
+        task.cancel()
+    assert turns > 4_000_000 // 262_144 + 4_000_000 // 65_536

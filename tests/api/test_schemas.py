@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openline.api import messages
-from openline.api.schemas import batch_responses, request_body, schema
+from openline.api.schemas import batch_responses, request, schema
 
 
 def test_what_a_message_refers_to_stands_in_place() -> None:
@@ -18,7 +18,7 @@ def test_what_a_message_refers_to_stands_in_place() -> None:
 
 def test_a_request_says_what_it_needs() -> None:
     """And the bounds and defaults of the rest."""
-    shown = request_body(messages.PublishRequest)["requestBody"]["content"]["application/json"]["schema"]
+    shown = request(messages.PublishRequest)["requestBody"]["content"]["application/json"]["schema"]
     assert shown["required"] == ["channel"]
     assert shown["properties"]["version"] | {"description": ""} == {
         "type": "integer",

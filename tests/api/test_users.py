@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any
 
@@ -174,7 +175,7 @@ async def test_connections_may_be_spared() -> None:
 
 
 async def test_nobody_is_not_everybody_who_is_anonymous() -> None:
-    """A forgotten user is an error; "" says it on purpose, and one connection needs no user where it has none."""
+    """A forgotten user is an error; "" says it on purpose, and one connection needs no user."""
     async with (
         back_end() as it,
         connect(it.app, name="") as one,
@@ -187,9 +188,47 @@ async def test_nobody_is_not_everybody_who_is_anonymous() -> None:
         await it.get("disconnect", client=one.id)
         assert (await one.closed()).code == 3503
         assert set(it.hub.sessions) == {two.id, ann.id}
+        await it.get("disconnect", client=ann.id, user="")  # as the reference reads: of those without a user
+        assert set(it.hub.sessions) == {two.id, ann.id}
         await it.get("disconnect", user="")
         assert (await two.closed()).code == 3503
         assert set(it.hub.sessions) == {ann.id}
+
+
+@pytest.mark.parametrize("method", ["subscribe", "unsubscribe", "refresh", "disconnect"])
+async def test_a_connection_is_found_by_its_id_alone(method: str) -> None:
+    """Whoever its user is: no call does nothing in silence because a user was not said."""
+    async with back_end() as it, connect(it.app, name="ann") as ann, connect(it.app, name="bob") as bob:
+        await ann.subscribe("news:a")
+        params = {"channel": "tick:a" if method == "subscribe" else "news:a"}
+        await it.get(method, client=ann.id, expire_at=4_000_000_000, **params)
+        if method == "disconnect":
+            assert (await ann.closed()).code == 3503
+        else:
+            assert method in await ann.push()
+        assert bob.id in it.hub.sessions
+
+
+async def test_who_is_taken_out_of_all_channels_does_not_enter_one_meanwhile() -> None:
+    """A join on which the app still decides comes to nothing."""
+    asked, decided = asyncio.Semaphore(0), asyncio.Event()
+    hub = house_hub()
+    slow = hub.channel("slow:{name}")
+
+    @slow.on_subscribe
+    async def decide() -> None:
+        asked.release()
+        await decided.wait()
+
+    async with back_end(hub) as it, connect(it.app, name="ann") as ann, connect(it.app, name="bob") as bob:
+        joins = [asyncio.create_task(client.subscribe("slow:a")) for client in (ann, bob)]
+        await asked.acquire()
+        await asked.acquire()
+        await it.get("unsubscribe", user="ann", channel="")
+        decided.set()
+        failed, _ = await asyncio.gather(*joins, return_exceptions=True)
+        assert "103" in str(failed)
+        assert (await it.get("channels"))["channels"] == {"slow:a": {"num_clients": 1}}
 
 
 # --- refresh ----------------------------------------------------------------------------------------------------------

@@ -267,6 +267,31 @@ async def test_a_failure_that_repeats_is_said_once_and_counted_each_time(caplog:
     assert caplog.text.count("it answered with status 503") == 1
 
 
+async def test_nothing_of_what_is_no_http_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """It may be of an answer; and however it differs, it is said once."""
+    answers = [b"no HTTP of card %d\r\n\r\n" % number for number in range(1000, 1004)]
+    answers += [b"HTTP/1.1 200 OK\r\nx-card %d\r\n\r\n" % number for number in range(1004, 1008)]
+    async with (
+        broken(*answers) as server,
+        house(None, rpc=server.url, retries=0) as house_,
+        connect(house_.app) as client,
+    ):
+        for _ in answers:
+            assert await refused(client.rpc("any", None)) == 100
+        assert house_.events.counts["rpc"].failed == len(answers)
+    assert caplog.text.count("it answered what is no HTTP") == 1
+    assert "card" not in caplog.text
+
+
+async def test_answers_that_differ_in_numbers_alone_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A back end that is out of order would else fill the log, a line for each answer."""
+    async with service() as back_end, house(back_end, "rpc") as house_, connect(house_.app) as client:
+        for number in range(6):
+            back_end.answers["rpc"] = {"error": {"code": 5000 + number}}
+            assert await refused(client.rpc("any", None)) == 100
+    assert caplog.text.count("it answered error code") == 1
+
+
 async def test_events_that_do_not_run_say_so(caplog: pytest.LogCaptureFixture) -> None:
     """`running()` was forgotten: the client is told 100, the log why."""
     hub = Hub()
@@ -292,6 +317,17 @@ async def test_the_caller_says_whether_a_request_may_have_arrived() -> None:
                 await caller.ask("rpc", url, b"{}", (), repeatable=False)
             assert caught.value.arrived is arrived
         assert time.monotonic() - started < 5
+
+
+async def test_a_header_that_cannot_be_sent_is_sent_to_nobody() -> None:
+    """A server may have taken it from a client all the same."""
+    options: dict[str, Any] = {"secret": None, "retries": 2, "concurrency": 1, "answer_bytes": 100}
+    caller = Caller(Journal(("rpc",)), timeout_seconds=5, **options)
+    async with caller.running(), broken() as server:
+        with pytest.raises(Unanswered, match="a header cannot be sent"):
+            await caller.ask("rpc", server.url, b"{}", [(b"cookie", b"a\x0bb")], repeatable=True)
+        assert await caller.ask("rpc", server.url, b"{}", [(b"cookie", b"a")], repeatable=True)
+        assert len(server.requests) == 1
 
 
 def test_what_cannot_be_is_refused_as_it_is_made() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import pairwise
 from typing import Any
 
 import centrifuge.fossil
@@ -12,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openline.protocol import delta
-from openline.protocol.delta import KEPT_BYTES, Patches
+from openline.protocol.delta import Patches
 from openline.publication import Publication
 from tests.protocol.fossil import Broken, apply, checksum
 
@@ -184,9 +185,24 @@ def publication(offset: int, payload: str, epoch: str = "e") -> Publication:
     return Publication(payload.encode(), offset, offset - 1, epoch)
 
 
+def stream(count: int, size: int = 100) -> list[Publication]:
+    """Give publications of which the end changes."""
+    return [publication(offset, "x" * size + str(offset)) for offset in range(1, count + 1)]
+
+
+def steps(patches: Patches, publications: list[Publication]) -> list[bytes | None]:
+    """Go through a stream as a recovery does."""
+    return [patches.between(before, after) for before, after in pairwise(publications)]
+
+
+def same(first: list[bytes | None], second: list[bytes | None]) -> int:
+    """Count what was not made anew."""
+    return sum(one is other for one, other in zip(first, second, strict=True))
+
+
 def test_a_patch_is_made_once() -> None:
     """The next who recovers is given the same; one of another epoch is another."""
-    patches = Patches()
+    patches = Patches(10, 10_000)
     first, second = (publication(offset, "x" * 100 + str(offset)) for offset in (1, 2))
     patch = patches.between(first, second)
     assert patch is not None
@@ -197,14 +213,48 @@ def test_a_patch_is_made_once() -> None:
     assert patches.between(publication(3, "a"), publication(4, "b")) is None
 
 
+def test_as_many_as_a_recovery_takes_are_made_once() -> None:
+    """The second client costs no patch at all, and what is published meanwhile only its own."""
+    patches = Patches(300, 500_000)
+    publications = stream(301)
+    made = steps(patches, publications[:300])
+    assert same(made, steps(patches, publications[:300])) == 299
+    live = patches.live(publications[299], publications[300])
+    assert same([*made, live], steps(patches, publications)) == 300
+
+
+def test_of_a_recovery_past_the_bounds_the_newest_are_kept() -> None:
+    """Every recovery ends with the newest: only what is farthest from it is made anew, each time."""
+    patches = Patches(100, 500_000)
+    publications = stream(151)
+    assert same(steps(patches, publications), steps(patches, publications)) == 100
+    assert same(steps(patches, publications[100:]), steps(patches, publications[100:])) == 50
+
+
 def test_patches_do_not_pile_up() -> None:
     """However long a stream goes on, only so much of it is kept."""
-    patches = Patches()
+    patches = Patches(300, 60_000)
     draw = random.Random(1)
     before = publication(1, "")
     for offset in range(2, 300):
         after = publication(offset, "x" * 2_000 + draw.randbytes(500).hex())
         patches.between(before, after)
         before = after
-        assert sum(len(patch or b"") for patch in patches._kept.values()) < KEPT_BYTES
+        assert sum(len(patch or b"") for patch in patches._kept.values()) < 60_000
     assert 0 < len(patches._kept) < 100
+
+
+def test_where_nobody_recovers_nothing_is_kept() -> None:
+    """Nor is a patch of what is in no history: the next publication with that place in the stream is another."""
+    patches = Patches(10, 10_000)
+    first, second, third = stream(3)
+    assert patches.live(first, second) is not None
+    assert not patches._kept
+    patches.between(first, second)
+    aside = Publication(b"x" * 100)
+    patch = patches.live(aside, third)
+    assert patch is not None
+    assert apply(aside.data, patch) == third.data
+    assert list(patches._kept) == [2]
+    assert patches.live(second, third) is patches.between(second, third)
+    assert list(patches._kept) == [2, 3]

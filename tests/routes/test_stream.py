@@ -12,7 +12,7 @@ from fastapi import Cookie, Depends, FastAPI, Header, HTTPException
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openline import Accept, Disconnect, Hub, Limits, Session
+from openline import Accept, Disconnect, History, Hub, Limits, Session
 from openline.protocol import client_pb2
 from tests.serving import serving
 from tests.streaming import EMULATION, SSE, STREAM, Request, StreamClient, ask, http_scope, requested, streaming
@@ -87,6 +87,25 @@ async def test_connect_and_subscribe_come_in_one_body(app: FastAPI) -> None:
         assert [(await client.line())["id"] for _ in range(2)] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    "command",
+    ['{"id":2,"publish":{"channel":"news","data":1}}', '{"id":2,"rpc":{"method":"x"}}', '{"send":{"data":1}}', "{}"],
+)
+@pytest.mark.parametrize("path", PATHS)
+async def test_nothing_else_is_done_by_the_request_that_opens_a_stream(path: str, command: str) -> None:
+    """A page of another site may have a browser send it, cookies and all; it cannot read on, and so not post."""
+    hub = Hub(origins=["*"])
+    news = hub.channel("news", publish=True, history=History())
+    async with serving(hub) as app:
+        for more in (command, f'{{"id":3,"subscribe":{{"channel":"news"}}}}\n{command}', f"{command}\nnonsense"):
+            answer = await ask(
+                app, "POST", path, CONNECT + b"\n" + more.encode(), headers={"content-type": "text/plain"}
+            )
+            assert answer.status == 400
+        assert not (await news.history(limit=1)).publications
+        assert not hub.sessions
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_refused_connect_ends_the_stream_as_it_ends_a_socket(path: str) -> None:
     """By the last message of a stream that was opened: with 3501 for what is no command, or as the app says."""
@@ -142,10 +161,38 @@ async def test_requests_that_open_nothing() -> None:
         slow._to_app.put_nowait({"type": "http.request", "body": b"{", "more_body": True})
         async with requested(app, slow) as request:
             assert request.status == 408
+            assert request.headers["connection"] == "close"
         gone = Request(http_scope("POST", STREAM))
         gone.leave()
         await gone.run(app)
         assert not hub.sessions
+
+
+async def test_of_a_body_that_is_too_large_not_everything_is_read() -> None:
+    """Enough for its client to come to reading the answer, and then the connection ends; at once past all measure."""
+    hub = Hub(limits=Limits(message_bytes=1_000))
+    async with serving(hub) as app:
+        for path in (*PATHS, "/connection/uni_sse", "/connection/uni_http_stream", EMULATION):
+            for pieces in ((b"x" * 10_000,) * 3, (b"x" * 600_000,) * 3):
+                request = Request(http_scope("POST", path), *pieces)
+                await request.run(app)
+                assert (request.status, request.headers["connection"]) == (413, "close")
+                assert request._to_app.qsize() == (0 if len(pieces[0]) == 10_000 else 1)
+            scope = http_scope("POST", path, {"content-length": "2000000"}) | {"http_version": "2"}
+            request = Request(scope)
+            await request.run(app)  # without a byte of it
+            assert request.status == 413
+            assert "connection" not in request.headers
+
+
+async def test_posts_to_a_hub_that_stops_are_told_to_wait() -> None:
+    """Theirs may be a stream of another node, which an answer of 500 or above would have them give up."""
+    hub = Hub()
+    async with serving(hub, left_open=True) as app:
+        hub._node._accepting = False
+        assert (await ask(app, "POST", EMULATION, b"{}")).status == 429
+        assert (await ask(app, "OPTIONS", EMULATION)).status == 204
+        assert (await ask(app, "POST", STREAM, CONNECT)).status == 503
 
 
 async def test_a_hub_that_does_not_run_answers_503() -> None:

@@ -37,12 +37,14 @@ class Served:
         port: where it listens on 127.0.0.1.
         loop: the event loop it runs on.
         server: uvicorn's, where it is uvicorn.
+        app: that it runs, where a test has put it here.
     """
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.loop: asyncio.AbstractEventLoop
         self.server: uvicorn.Server
+        self.app: Any = None
         self.ask_to_stop: Callable[[], None]
         self._thread: threading.Thread
         self._ready = threading.Event()

@@ -10,7 +10,7 @@ from types import FrameType
 import pytest
 
 from openline.wires import ending
-from openline.wires.ending import forget, server_is_ending, watch
+from openline.wires.ending import begins_to_end, forget, has_ended, server_is_ending, watch
 
 
 class Handler:
@@ -85,3 +85,21 @@ async def test_nobody_looks_while_there_are_no_streams(server: Handler) -> None:
     server.should_exit = True
     async with asyncio.timeout(5):
         await stream.told.wait()
+
+
+@pytest.mark.usefixtures("server")
+async def test_a_connection_may_say_so() -> None:
+    """Of whichever server: until it is gone, whoever is open is told, and whoever comes late too."""
+    connection, streams = Handler(), [Stream() for _ in range(3)]
+    has_ended(connection)  # which it may, without its server
+    watch(streams[0])
+    begins_to_end(connection)
+    async with asyncio.timeout(5):
+        await streams[0].told.wait()
+        watch(streams[1])
+        await streams[1].told.wait()
+    has_ended(connection)
+    watch(streams[2])
+    await asyncio.sleep(0.05)  # some looks
+    assert not streams[2].told.is_set()
+    forget(streams[2])

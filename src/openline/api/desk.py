@@ -6,7 +6,7 @@ Invariant: nothing is raised but `NotJSON`. Whatever else went wrong is an answe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, final
 
 import msgspec
@@ -15,9 +15,9 @@ from msgspec import Raw, UnsetType
 from openline.api import messages
 from openline.api.answers import answer
 from openline.api.messages import Error
-from openline.api.methods import ABREAST, MOST_AT_ONCE, Methods
+from openline.api.methods import ABREAST, Methods
 from openline.api.procedures import Procedure, Procedures
-from openline.api.reading import NotJSON, Reader
+from openline.api.reading import MOST_AT_ONCE, Command, NotJSON, Reader
 from openline.errors import BadRequest, MethodNotFound, NotAvailable
 from openline.node import Node
 from openline.orders import Orders
@@ -45,6 +45,10 @@ class Method(NamedTuple):
     result: type[messages.Result]
 
 
+#: Bytes of the commands of a batch that are under way at the same time; a single one may have more.
+_ABREAST_BYTES: Final = 256 * 1024
+
+
 @final
 class Desk:
     """Takes requests for the methods.
@@ -61,7 +65,6 @@ class Desk:
 
     def __init__(self, node: Node, reception: Reception, orders: Orders, procedures: Mapping[str, Procedure]) -> None:
         self.node = node
-        self._read = Reader(node.limits.json_depth)
         methods = Methods(node, reception, orders, Procedures(procedures))
         self.methods: dict[str, Method] = {
             "publish": Method(methods.publish, messages.PublishRequest, messages.PublishResult),
@@ -78,6 +81,7 @@ class Desk:
             "info": Method(methods.info, messages.InfoRequest, messages.InfoResult),
             "rpc": Method(methods.rpc, messages.RpcRequest, messages.RpcResult),
         }
+        self._read = Reader(node.limits, (*self.methods, *sorted(NOT_OFFERED)))
 
     async def take(self, name: str, body: bytes) -> messages.Result | Error:
         """Carry out one method; give its result, or why there is none.
@@ -85,6 +89,7 @@ class Desk:
         Raises:
             NotJSON: the parameters are none.
         """
+        self.node.counters.api_requests += 1
         try:
             if name in NOT_OFFERED:
                 raise NotAvailable
@@ -95,7 +100,10 @@ class Desk:
         except NotJSON:
             raise
         except Exception as error:  # noqa: BLE001  # whatever it was, it is the answer
-            return answer(name, error, self.node.notices)
+            return self._failed(name, error)
+
+    def _failed(self, name: str, error: Exception) -> Error:
+        return answer(name, error, self.node.counters, self.node.notices)
 
     # --- many at a time -------------------------------------------------------------------------------------------
 
@@ -108,24 +116,20 @@ class Desk:
             NotJSON: the parameters are none.
         """
         try:
-            request = self._read.parameters(body, messages.BatchRequest)
-            if len(request.commands) > MOST_AT_ONCE:
-                raise BadRequest(f"{len(request.commands)} commands, and {MOST_AT_ONCE} is the limit of a batch")
+            request = await self._read.commands(body)
         except BadRequest as error:
-            return answer("batch", error, self.node.notices)
+            return self._failed("batch", error)
         replies: list[dict[str, Raw]] = []
-        for start in range(0, len(request.commands), ABREAST):
-            some = request.commands[start : start + ABREAST]
+        for some in _abreast(request.commands):
             if request.parallel:
-                replies += await asyncio.gather(*map(self._reply, some))
+                replies += await asyncio.gather(*(self._reply(*command) for command in some))
             else:
-                replies += [await self._reply(command) for command in some]
+                replies += [await self._reply(*command) for command in some]
                 await asyncio.sleep(0)  # where nothing in them waits, the node has other things to do
         return messages.BatchResult(replies=replies)
 
-    async def _reply(self, command: dict[str, Raw]) -> dict[str, Raw]:
-        name = next((name for name in self.methods if name in command), None) or next(iter(command), "")
-        result = await self._one_of_many(name, bytes(command.get(name, b"")))
+    async def _reply(self, name: str, body: bytes) -> dict[str, Raw]:
+        result = await self._one_of_many(name, body)
         return {"error" if isinstance(result, Error) else name: Raw(msgspec.json.encode(result))}
 
     async def lines(self, body: bytes) -> bytes:
@@ -136,11 +140,15 @@ class Desk:
         Raises:
             NotJSON: a line is no command; then none is carried out.
         """
-        lines = [line for line in body.splitlines() if line.strip()]
-        if not lines or len(lines) > MOST_AT_ONCE:
-            raise NotJSON(f"{len(lines)} commands: it is 1 to {MOST_AT_ONCE}")
+        # Blank ones may be among them, but not so many that looking at them takes its time.
+        lines = [line.strip() for line in body.split(b"\n", 2 * MOST_AT_ONCE)]
+        commands: list[messages.OldCommand] = []
+        if not any(lines) or len(lines) - lines.count(b"") > MOST_AT_ONCE or b"\n" in lines[-1]:
+            raise NotJSON(f"commands, one a line, are 1 to {MOST_AT_ONCE}")
         try:
-            commands = [self._read.parameters(line, messages.OldCommand) for line in lines]
+            for line in filter(None, lines):
+                commands.append(self._read.parameters(line, messages.OldCommand))
+                await asyncio.sleep(0)
         except BadRequest as error:
             raise NotJSON(str(error)) from error
         replies: list[bytes] = []
@@ -155,4 +163,19 @@ class Desk:
         try:
             return await self.take(name, body)
         except NotJSON as error:
-            return answer(name, BadRequest(str(error)), self.node.notices)
+            return self._failed(name, BadRequest(str(error)))
+
+
+def _abreast(commands: Sequence[Command]) -> Iterator[list[tuple[str, bytes]]]:
+    """Give the methods and parameters of commands, as many at once as are no burden on those who wait."""
+    some: list[tuple[str, bytes]] = []
+    size = 0
+    for command in commands:
+        name, body = command.given()
+        if some and (len(some) == ABREAST or size + len(body) > _ABREAST_BYTES):
+            yield some
+            some, size = [], 0
+        some.append((name, body))
+        size += len(body)
+    if some:
+        yield some

@@ -6,11 +6,12 @@ import hmac
 from collections.abc import Sequence
 from typing import Annotated, Final, final
 
-from fastapi import HTTPException, Security
+from fastapi import HTTPException, Request, Security
 from fastapi.security import APIKeyHeader, APIKeyQuery
 
 from openline.errors import DeclarationError
 from openline.names import is_name
+from openline.notices import Notices
 
 _HEADER: Final = APIKeyHeader(name="X-API-Key", scheme_name="ApiKeyHeader", auto_error=False)
 _AUTHORIZATION: Final = APIKeyHeader(
@@ -30,13 +31,14 @@ class Keys:
 
     Args:
         keys: one, or several while one replaces another. Each is as good as the others.
+        notices: what counts who was not let in, and says so.
     Raises:
         DeclarationError: there is none, or one cannot be sent in a header.
     """
 
-    __slots__ = ("_keys",)
+    __slots__ = ("_keys", "_notices")
 
-    def __init__(self, keys: str | Sequence[str]) -> None:
+    def __init__(self, keys: str | Sequence[str], notices: Notices) -> None:
         listed = (keys,) if isinstance(keys, str) else tuple(keys)
         if not listed:
             raise DeclarationError("the server API needs a key")
@@ -44,10 +46,13 @@ class Keys:
             if not is_name(str(key)):
                 # Which key it is, and not what: this ends up in a log.
                 raise DeclarationError(f"key {number} of the server API: it is printable ASCII without spaces")
+        self._notices = notices
         self._keys = tuple(key.encode() for key in listed)
 
-    def __call__(
+    # Async, or each request would need one of the threads that the app's own functions run in.
+    async def __call__(
         self,
+        request: Request,
         header: Annotated[str | None, Security(_HEADER)] = None,
         authorization: Annotated[str | None, Security(_AUTHORIZATION)] = None,
         query: Annotated[str | None, Security(_QUERY)] = None,
@@ -60,6 +65,9 @@ class Keys:
         scheme, _, key = (authorization or "").partition(" ")
         sent = [header, key.strip() if scheme.lower() == "apikey" else None, query]
         if not sum(self._fits(one) for one in sent if one):
+            sender = request.client.host if request.client else "somewhere"
+            words = "a request of the server API from %s has no key that is known: refused with 401"
+            self._notices.take("api_keys_refused", words, sender)
             raise HTTPException(401, "a key of the server API is missing, or is none")
 
     def _fits(self, sent: str) -> bool:

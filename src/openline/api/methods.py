@@ -16,7 +16,7 @@ from openline.api import messages
 from openline.api.answers import answer
 from openline.api.globs import Glob
 from openline.api.procedures import Procedures
-from openline.api.reading import Reader
+from openline.api.reading import MOST_AT_ONCE, Reader
 from openline.application import Admission
 from openline.errors import BadRequest, DeclarationError, Disconnect, NotAvailable
 from openline.node import Node
@@ -28,9 +28,7 @@ from openline.publication import ClientInfo, Position, Publication
 from openline.reception import Reception
 from openline.rules import ChannelRules
 
-#: Channels of one broadcast, and commands of one batch.
-MOST_AT_ONCE: Final = 10_000
-#: How many of them are under way at the same time.
+#: How many channels of a broadcast or commands of a batch are under way at the same time.
 ABREAST: Final = 100
 
 
@@ -46,7 +44,7 @@ class Methods:
         self._reception = reception
         self._orders = orders
         self._procedures = procedures
-        self._read = Reader(node.limits.json_depth)
+        self._read = Reader(node.limits)
 
     # --- publishing -----------------------------------------------------------------------------------------------
 
@@ -88,7 +86,7 @@ class Methods:
                 admitted[rules] = self._admitted(rules, request)
             return messages.PublishResponse(result=await self._publish(channel, rules, admitted[rules], request))
         except Exception as error:  # noqa: BLE001  # whatever it was, it is the answer for this channel
-            return messages.PublishResponse(error=answer("broadcast", error, self.node.notices))
+            return messages.PublishResponse(error=answer("broadcast", error, self.node.counters, self.node.notices))
 
     def _admitted(self, rules: ChannelRules, request: messages.Publishing) -> bytes:
         return rules.payload.admit(self._read.payload(request.data, request.b64data, "data"))
@@ -170,11 +168,9 @@ class Methods:
 
     @staticmethod
     def _target(request: messages.Aimed) -> Target:
-        user = request.user
-        if isinstance(user, UnsetType):
-            if not request.client and not request.session:
-                raise BadRequest('user is missing; "" is everyone who is anonymous')
-            user = ""
+        user = None if isinstance(request.user, UnsetType) else request.user
+        if user is None and not request.client and not request.session:
+            raise BadRequest('user is missing; "" is everyone who is anonymous')
         return Target(user, request.client, request.session)
 
     # --- channels -------------------------------------------------------------------------------------------------

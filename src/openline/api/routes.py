@@ -6,10 +6,10 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 
 from openline.api import schemas
@@ -30,13 +30,6 @@ _JSON: Final = "application/json"
 
 Taken = TypeVar("Taken")
 _Endpoint = Callable[..., Awaitable[Response]]
-_ErrorMode = Annotated[
-    str,
-    Header(
-        alias="X-Centrifugo-Error-Mode",
-        description="`transport`: an error is told by the status, and stands bare in the body",
-    ),
-]
 
 
 def api_router(
@@ -66,16 +59,18 @@ def api_router(
             yield
 
     door = _Door(desk, error_mode, body_bytes)
-    router = APIRouter(prefix="/api", tags=["server API"], dependencies=[Depends(Keys(key))], lifespan=lifespan)
+    router = APIRouter(
+        prefix="/api", tags=["server API"], dependencies=[Depends(Keys(key, desk.node.notices))], lifespan=lifespan
+    )
 
     def add(name: str, call: _Endpoint, told: Callable[..., Any], **shown: Any) -> None:
         words = inspect.getdoc(told)
         router.add_api_route(f"/{name}", call, methods=["POST"], name=name, description=words, **shown)
 
     for name, method in desk.methods.items():
-        shapes = {"responses": schemas.responses(method), "openapi_extra": schemas.request_body(method.request)}
+        shapes = {"responses": schemas.responses(method), "openapi_extra": schemas.request(method.request)}
         add(name, door.method(name), method.carry_out, **shapes)
-    shapes = {"responses": schemas.batch_responses(), "openapi_extra": schemas.request_body(BatchRequest)}
+    shapes = {"responses": schemas.batch_responses(), "openapi_extra": schemas.request(BatchRequest)}
     add("batch", door.batch, desk.batch, **shapes)
     for name in sorted(NOT_OFFERED):
         router.add_api_route(f"/{name}", door.method(name), methods=["POST"], name=name, include_in_schema=False)
@@ -94,33 +89,39 @@ class _Door:
     def method(self, name: str) -> _Endpoint:
         """Give the endpoint of a method."""
 
-        async def call(request: Request, errors: _ErrorMode = "") -> Response:
+        async def call(request: Request) -> Response:
             result = await self._taken(partial(self._desk.take, name), request)
-            return self._failed(result, errors) if isinstance(result, Error) else _json({"result": result})
+            return self._failed(result, request) if isinstance(result, Error) else _json({"result": result})
 
         return call
 
-    async def batch(self, request: Request, errors: _ErrorMode = "") -> Response:
+    async def batch(self, request: Request) -> Response:
         """Answer a batch: its replies are not within a result, as the reference has it."""
         result = await self._taken(self._desk.batch, request)
-        return self._failed(result, errors) if isinstance(result, Error) else _json(result)
+        return self._failed(result, request) if isinstance(result, Error) else _json(result)
 
     async def lines(self, request: Request) -> Response:
         """Answer commands of the old form."""
         return Response(await self._taken(self._desk.lines, request), media_type=_JSON)
 
-    def _failed(self, error: Error, errors: str) -> Response:
-        if "transport" not in (errors, self._error_mode):
+    def _failed(self, error: Error, request: Request) -> Response:
+        if "transport" not in (request.headers.get(schemas.ERROR_MODE), self._error_mode):
             return _json({"error": error})
         return _json(error, STATUSES.get(error.code, OTHER_STATUS))
 
     async def _taken(self, take: Callable[[bytes], Awaitable[Taken]], request: Request) -> Taken:
         if not self._desk.node.started:
             raise HTTPException(503, "the hub does not run")
+        body = await self._body(request)
         try:
-            return await take(await self._body(request))
+            return await take(body)
         except NotJSON as error:
-            raise HTTPException(400, str(error)) from None
+            raise self._refused(400, str(error)) from None
+
+    def _refused(self, status: int, words: str) -> HTTPException:
+        log = "a request of the server API is refused with %d: %s"
+        self._desk.node.notices.take("api_requests_refused", log, status, words)
+        return HTTPException(status, words)
 
     async def _body(self, request: Request) -> bytes:
         chunks: list[bytes] = []
@@ -129,7 +130,7 @@ class _Door:
             async for chunk in request.stream():
                 left -= len(chunk)
                 if left < 0:
-                    raise HTTPException(413, f"the body has more than {self._body_bytes} bytes")
+                    raise self._refused(413, f"the body has more than {self._body_bytes} bytes")
                 chunks.append(chunk)
         except ClientDisconnect:
             raise HTTPException(400, "the body broke off") from None  # nobody reads it; the log has no traceback

@@ -13,7 +13,19 @@ from openline.api.messages import Error
 
 _REFERENCE: Final = "#/$defs/"
 
+#: The header by which a request says how it wants to be told an error.
+ERROR_MODE: Final = "X-Centrifugo-Error-Mode"
+
 Schema = dict[str, Any]
+
+# Read by the endpoint itself: nothing a request can send there is an error, so there is no 422.
+_ERROR_MODE: Final[Schema] = {
+    "name": ERROR_MODE,
+    "in": "header",
+    "required": False,
+    "description": "`transport`: an error is told by the status, and stands bare in the body",
+    "schema": {"type": "string", "default": ""},
+}
 
 
 def schema(kind: type) -> Schema:
@@ -33,9 +45,12 @@ def _in_place(value: Any, parts: dict[str, Any]) -> Any:
     return [_in_place(one, parts) for one in value] if isinstance(value, list) else value
 
 
-def request_body(kind: type[messages.Request]) -> Schema:
+def request(kind: type[messages.Request]) -> Schema:
     """Say what a request holds."""
-    return {"requestBody": {"content": {"application/json": {"schema": schema(kind)}}}}
+    return {
+        "parameters": [_ERROR_MODE],
+        "requestBody": {"content": {"application/json": {"schema": schema(kind)}}},
+    }
 
 
 def _content(description: str, *shapes: Schema) -> Schema:
@@ -68,13 +83,19 @@ def _errors() -> dict[int | str, Schema]:
     found: dict[int | str, Schema] = {}
     for status in sorted({*STATUSES.values(), 400}):
         codes = ", ".join(str(code) for code, its in STATUSES.items() if its == status)
-        also = "; without JSON in the body, in either mode" if status == 400 else ""
-        found[status] = _content(f"Transport error mode: error {codes}{also}", schema(Error))
+        if status == 400:
+            codes += " and every other; in either mode: the body is no JSON, which is a `detail`"
+            found[status] = _content(f"Transport error mode: error {codes}", schema(Error), _DETAIL)
+        else:
+            found[status] = _content(f"Transport error mode: error {codes}", schema(Error))
     return found
 
 
+#: What FastAPI makes of an `HTTPException`, which is how all is refused that comes to no method.
+_DETAIL: Final = _object("detail", {"type": "string"})
+
 _DOOR: Final[dict[int | str, Schema]] = {
-    401: {"description": "There is no key, or none that is known"},
-    413: {"description": "The body is too large"},
-    503: {"description": "The hub does not run"},
+    401: _content("There is no key, or none that is known", _DETAIL),
+    413: _content("The body is too large", _DETAIL),
+    503: _content("The hub does not run", _DETAIL),
 }

@@ -140,7 +140,9 @@ def read(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     """
     try:
         answer = decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError:
+        raise Malformed("it answered what is no answer: it is not UTF-8") from None
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise Malformed(f"it answered what is no answer: {error}") from None
     if answer.disconnect is not None:
         raise _disconnect(answer.disconnect)

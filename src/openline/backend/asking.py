@@ -100,6 +100,8 @@ class Asking:
                 self._body(session, fields, named=event != "connect"),
                 self._passed(session, connection),
                 repeatable=event in _REPEATABLE,
+                # Whoever left this channel and comes back is told of in that order.
+                after=self._teller.heard(session.id, fields["channel"]) if event == "subscribe" else None,
             )
             return understand(answers.read(_DECODERS[event], answer))
         except DeclarationError as error:
@@ -112,7 +114,8 @@ class Asking:
     def tell(self, event: str, session: Session, fields: Mapping[str, Any], connection: HTTPConnection | None) -> None:
         """Have the back end told of an event. Never waits."""
         body = self._body(session, fields, named=True)
-        self._teller.tell(session.id, event, self._urls[event], body, self._passed(session, connection))
+        passed = self._passed(session, connection)
+        self._teller.tell(session.id, event, self._urls[event], body, passed, channel=fields.get("channel", ""))
 
     def _body(self, session: Session, fields: Mapping[str, Any], *, named: bool) -> bytes:
         said: dict[str, Any] = {

@@ -16,14 +16,14 @@ import hashlib
 import hmac
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, final
 from urllib.parse import unquote, urlsplit
 
 import httpx2
 
-from openline.backend.connections import Connections
+from openline.backend.connections import Broken, Connection, Connections, Head, Server, Unconnected, Unsendable
 from openline.backend.headers import Header
 from openline.backend.journal import Journal
 from openline.errors import UsageError
@@ -31,8 +31,6 @@ from openline.errors import UsageError
 _FIRST_PAUSE_SECONDS: Final = 0.02
 #: Statuses after which the same request may do.
 _PASSING: Final = frozenset((408, 425, 429))
-#: After these nobody knows whether the request was carried out.
-_BROKEN: Final = (httpx2.NetworkError, httpx2.RemoteProtocolError, OSError)
 
 
 class Unanswered(Exception):
@@ -100,12 +98,14 @@ class Caller:
         *,
         repeatable: bool,
         tries: int | None = None,
+        after: Awaitable[None] | None = None,
     ) -> bytes:
         """Send an event; give what it was answered with, status 200.
 
         Args:
             repeatable: it may be carried out twice.
             tries: at most; None is one and the retries.
+            after: it is sent once this is done, all within the deadline.
         Raises:
             Unanswered: there was no answer in time, or it was another status, or too large.
         """
@@ -113,6 +113,8 @@ class Caller:
         pause = _FIRST_PAUSE_SECONDS
         try:
             async with asyncio.timeout(self._timeout_seconds):
+                if after is not None:
+                    await after
                 while True:
                     try:
                         return await self._post(url, body, headers)
@@ -123,33 +125,26 @@ class Caller:
                     self._journal.counts[event].retried += 1
                     await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # spread, not a secret
                     pause *= 4
-        except (TimeoutError, httpx2.TimeoutException):
+        except TimeoutError:
             raise Unanswered(f"no answer in {self._timeout_seconds:g} seconds") from None
 
     async def _post(self, url: str, body: bytes, headers: Sequence[Header]) -> bytes:
         if self._connections is None:
             raise UsageError("backend events are not running: enter BackendEvents.running() around the hub's life")
-        timeout = httpx2.Timeout(self._timeout_seconds).as_dict()
-        own = self._own(url, body)
+        server, host, target = _parts(url)
+        own = [(b"host", host), *self._own(url, body)]
         names = {name for name, _ in own}
         # What the URL says of a user goes before a client's `Authorization`: it is the operator's.
         whole = [*own, *(pair for pair in headers if pair[0] not in names)]
-        request = httpx2.Request("POST", url, headers=whole, content=body, extensions={"timeout": timeout})
         try:
-            async with self._connections.lend(_server(url)) as transport:
-                response = await transport.handle_async_request(request)
-                try:
-                    return await self._read(response)
-                finally:
-                    await response.aclose()
-        except httpx2.ConnectError as error:
-            raise Unanswered(f"no connection: {_words(error)}", arrived=False) from None
-        except _BROKEN as error:
-            raise Unanswered(f"the connection broke: {_words(error)}") from None
-        except httpx2.TimeoutException:
-            raise
-        except httpx2.HTTPError as error:
-            raise Unanswered(_words(error), answered=True, passing=False) from None
+            async with self._connections.lend(server) as connection:
+                return await self._read(connection, await connection.post(target, whole, body))
+        except Unconnected as error:
+            raise Unanswered(f"no connection: {error}", arrived=False) from None
+        except Broken as error:
+            raise Unanswered(str(error)) from None
+        except Unsendable:
+            raise Unanswered("a header cannot be sent", arrived=False, answered=True, passing=False) from None
 
     def _own(self, url: str, body: bytes) -> list[Header]:
         """Give the headers that belong to the request itself."""
@@ -162,15 +157,15 @@ class Caller:
             own.append((b"x-openline-signature", signature(self._secret, int(time.time()), body).encode()))
         return own
 
-    async def _read(self, response: httpx2.Response) -> bytes:
-        status = response.status_code
+    async def _read(self, connection: Connection, head: Head) -> bytes:
+        status = head.status
         if status != 200:
             passing = status >= 500 or status in _PASSING
             raise Unanswered(f"it answered with status {status}", answered=True, passing=passing)
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
+        if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in head.headers):
             raise Unanswered("its answer is compressed, which was not asked for", answered=True, passing=False)
         body = bytearray()
-        async for chunk in response.aiter_raw():
+        async for chunk in connection.chunks():
             body += chunk
             if len(body) > self._answer_bytes:
                 reason = f"its answer is larger than {self._answer_bytes} bytes"
@@ -189,10 +184,9 @@ def signature(secret: bytes, moment: int, body: bytes) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _server(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def _parts(url: str) -> tuple[Server, bytes, bytes]:
+    """Give whom a URL leads to, what the request calls it, and what is asked of it."""
+    parsed = httpx2.URL(url)
+    is_secure = parsed.scheme == "https"
+    port = parsed.port or (443 if is_secure else 80)
+    return Server(parsed.raw_host.decode(), port, is_secure), parsed.netloc, parsed.raw_path

@@ -6,6 +6,7 @@ Invariant: no line repeats anything of a request or an answer; a URL is shown wi
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import Final, final
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ _log: Final = logging.getLogger("openline")
 SILENT_SECONDS: Final = 10.0
 #: Kinds that are remembered; past it the memory starts anew.
 _REMEMBERED: Final = 1_000
+#: What differs between two lines of one kind: statuses, codes, and where in an answer something stands.
+_NUMBERS: Final = re.compile(r"\d+")
 
 
 @final
@@ -48,7 +51,7 @@ class Journal:
         """Count an event that failed, and say so unless it was said just now."""
         self.counts[event].failed += 1
         self.counts[event].dropped += dropped
-        kind = (event, str(reason))
+        kind = (event, _NUMBERS.sub("#", str(reason)))
         now = time.monotonic()
         said, silent = self._last.get(kind, (-SILENT_SECONDS, 0))
         if now - said < SILENT_SECONDS:

@@ -4,6 +4,8 @@ Invariants of this file:
 
 1. Whoever tells never waits; what waits to be told is bounded.
 2. What concerns one client is told in its order, each once the one before was heard or given up.
+3. Whoever asks about a channel that such a word is of can wait for that: else the word would come after the answer, and
+   undo it.
 """
 
 from __future__ import annotations
@@ -33,10 +35,12 @@ _LONGEST_PAUSE_SECONDS: Final = 5.0
 
 
 class _Word(NamedTuple):
+    about: tuple[str, str]
     event: str
     url: str
     body: bytes
     headers: Sequence[Header]
+    done: asyncio.Event
 
 
 @final
@@ -52,18 +56,40 @@ class Teller:
         self._journal = journal
         self._retries = retries
         self._lanes: list[asyncio.Queue[_Word]] = []
+        #: By client and channel, the last word that is not told yet.
+        self._untold: dict[tuple[str, str], _Word] = {}
 
-    def tell(self, client: str, event: str, url: str, body: bytes, headers: Sequence[Header]) -> None:
-        """Have an event told, in the order of its client's. One too many is dropped, counted and logged."""
+    def tell(
+        self, client: str, event: str, url: str, body: bytes, headers: Sequence[Header], *, channel: str = ""
+    ) -> None:
+        """Have an event told, in the order of its client's. One too many is dropped, counted and logged.
+
+        Args:
+            channel: the event is of; "" for none.
+        """
         self._journal.counts[event].asked += 1
         if not self._lanes:
             self._journal.failed(event, url, "the events are not running", dropped=1)
             return
         lane = self._lanes[zlib.crc32(client.encode()) % LANES]
+        word = _Word((client, channel), event, url, body, headers, asyncio.Event())
         try:
-            lane.put_nowait(_Word(event, url, body, headers))
+            lane.put_nowait(word)
         except asyncio.QueueFull:
             self._journal.failed(event, url, f"{WAITING} others wait already", dropped=1)
+        else:
+            self._untold[word.about] = word
+
+    async def heard(self, client: str, channel: str) -> None:
+        """Wait until everything so far of a client in a channel was heard or given up."""
+        word = self._untold.get((client, channel))
+        if word is not None:
+            await word.done.wait()
+
+    def _done(self, word: _Word) -> None:
+        word.done.set()
+        if self._untold.get(word.about) is word:
+            del self._untold[word.about]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -88,6 +114,7 @@ class Teller:
         for lane in lanes:
             while not lane.empty():
                 word = lane.get_nowait()
+                self._done(word)
                 self._journal.failed(word.event, word.url, "the server ended before it was told", dropped=1)
 
     async def _end(self) -> None:
@@ -110,6 +137,7 @@ class Teller:
                 self._journal.counts[word.event].dropped += 1
                 _log.exception("%s event failed", word.event)
             finally:
+                self._done(word)
                 lane.task_done()
 
     async def _try(self, word: _Word) -> None:

@@ -10,7 +10,7 @@ def main() -> None:
     try:
         from openline.cli.commands import app  # noqa: PLC0415  # its library is optional
     except ImportError as error:
-        if error.name not in ("typer", "rich", "httpx2"):
+        if error.name not in ("typer", "rich", "httpx2", "h11"):
             raise
         sys.exit("the openline command needs an optional library: pip install 'openline[server]'")
     app()

@@ -10,6 +10,7 @@ import typer
 import uvicorn
 from uvicorn.importer import ImportFromStringError, import_from_string
 
+from openline.access_log import without_tokens
 from openline.cli.serve import serve
 from openline.version import VERSION
 
@@ -66,6 +67,7 @@ def run(
         reload=reload,
         log_level=log_level,
         access_log=access_log,
+        log_config=without_tokens(uvicorn.config.LOGGING_CONFIG),
         http="openline.uvicorn_http:HTTPProtocol",
         ws="openline.uvicorn:WebSocketProtocol",
     )

@@ -17,6 +17,7 @@ Source: docs/reference/protocol.md, "Delta".
 from __future__ import annotations
 
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from typing import Final, NamedTuple, final
 from zlib import adler32
 
@@ -36,8 +37,7 @@ SEARCHED_PER_BYTE: Final = 4
 #: What a search costs beside that, said in bytes.
 SEARCH_COST: Final = 1_024
 
-#: What one stream's patches may take together, and about what each takes beside itself.
-KEPT_BYTES: Final = 65_536
+#: About what a patch that is kept takes beside itself.
 KEPT_WITH_EACH_BYTES: Final = 200
 
 _DIGITS: Final = tuple(bytes((digit,)) for digit in b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~")
@@ -87,27 +87,54 @@ def encode(source: bytes, target: bytes) -> bytes | None:
 class Patches:
     """The patches between the publications of one stream, kept for the next client that recovers the same.
 
-    When a server comes back, so do all its clients. At most `KEPT_BYTES` are kept.
+    When a server comes back, so do all its clients. Every recovery goes up to the newest publication: so what is past
+    the bounds goes from the other end of the stream, and one that is longer than they allow makes only the rest anew.
+
+    Args:
+        most: patches kept.
+        most_bytes: kept at most.
     """
 
-    __slots__ = ("_kept", "_size_bytes")
+    __slots__ = ("_epoch", "_kept", "_most", "_most_bytes", "_offsets", "_size_bytes")
 
-    def __init__(self) -> None:
-        self._kept: dict[tuple[str, int, int], bytes | None] = {}
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self._most = most
+        self._most_bytes = most_bytes
+        self._begin("")
+
+    def _begin(self, epoch: str) -> None:
+        self._epoch = epoch
+        #: By the offset of the publication that each makes of its predecessor.
+        self._kept: dict[int, bytes | None] = {}
+        self._offsets: list[int] = []  #: the same offsets, as a heap
         self._size_bytes = 0
 
     def between(self, before: Publication, after: Publication) -> bytes | None:
         """Give the patch that makes one publication's payload of another's; None where that would not be shorter."""
-        key = (after.epoch, before.offset, after.offset)
-        if key in self._kept:
-            return self._kept[key]
+        if not before.offset or (before.epoch, before.offset) != (after.epoch, after.previous):
+            return encode(before.data, after.data)  # no recovery brings one right after the other
+        if after.epoch != self._epoch:
+            self._begin(after.epoch)
+        if after.offset in self._kept:
+            return self._kept[after.offset]
         patch = encode(before.data, after.data)
-        self._size_bytes += KEPT_WITH_EACH_BYTES + len(patch or b"")
-        if self._size_bytes > KEPT_BYTES:
-            self._kept.clear()
-            self._size_bytes = 0
-        self._kept[key] = patch
+        self._keep(after.offset, patch)
         return patch
+
+    def live(self, before: Publication, after: Publication) -> bytes | None:
+        """Give the same for those who are there: it is kept only where somebody has recovered, and others may follow.
+
+        Most streams are never recovered, and what were kept of all of them would add up.
+        """
+        return self.between(before, after) if self._kept else encode(before.data, after.data)
+
+    def _keep(self, offset: int, patch: bytes | None) -> None:
+        self._kept[offset] = patch
+        heappush(self._offsets, offset)
+        self._size_bytes += KEPT_WITH_EACH_BYTES + len(patch or b"")
+        while len(self._kept) > self._most or self._size_bytes > self._most_bytes:
+            oldest = self._kept.pop(heappop(self._offsets))
+            self._size_bytes -= KEPT_WITH_EACH_BYTES + len(oldest or b"")
 
 
 def _copies(source: bytes, target: bytes) -> Iterator[_Copy]:

@@ -31,6 +31,8 @@ _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _STEPS: Final = [(byte == ord("[")) - (byte == ord("]")) for byte in range(256)]
 #: Brackets with nothing between them are taken away this often before those that are left are counted one by one.
 _PASSES: Final = 4
+#: Bytes that are looked at in one go, which is some milliseconds at worst.
+_SLICE: Final = 65_536
 
 # Every escape of a text in its turn, so that an escaped backslash before a "u" is not taken for one; only half a
 # surrogate pair ends up in the group.
@@ -91,13 +93,13 @@ def _decode_line(line: bytes) -> Command:
     try:
         return _decoder.decode(line)
     except _MALFORMED as error:
-        mended = _whole_characters(line)
+        mended = whole_characters(line)
         if mended != line:
             return _decode_line(mended)
         raise DecodeError(f"no JSON command: {error}") from error
 
 
-def _whole_characters(text: bytes) -> bytes:
+def whole_characters(text: bytes) -> bytes:
     """Replace each half of a surrogate pair by U+FFFD."""
     return _ESCAPE.sub(lambda match: b"\\ufffd" if match[1] else match[0], text)
 
@@ -117,24 +119,56 @@ def depth_past(text: bytes, limit: int) -> int:
     """Say how deep arrays and objects lie within each other, if that is deeper than a limit; else 0.
 
     Never goes down the stack. For ordinary payloads it costs two counts of a byte; past that, at worst a third more
-    than reading them.
+    than reading them. What is past the limit is not looked at to its end: a text of more than 64 KiB may nest deeper
+    still than is said.
 
     Args:
         text: JSON; of anything else the answer means nothing.
         limit: the depth that is still 0: ``1`` has depth 0, ``[]`` 1, ``[{"a": []}]`` 3.
     """
+    return max(depths_past(text, limit), default=0)
+
+
+def depths_past(text: bytes, limit: int) -> Iterator[int]:
+    """Do the same slice by slice, so that others may have their turn in between.
+
+    Yields:
+        0 for each slice of 64 KiB that does not get past the limit; the depth for the one that does, which is the last.
+    """
     if not _has_brackets(text, limit):
-        return 0
-    if b"\\" in text:
-        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # What stands between quotes is every second piece.
-    brackets = b"".join(text.split(b'"')[::2]).translate(_BRACKETS, _NO_BRACKETS)
-    passes = 0
-    while passes < _PASSES and b"[]" in brackets:
-        brackets = brackets.replace(b"[]", b"")
+        return
+    depth, start, within_quotes = 0, 0, False
+    while start < len(text):
+        piece = text[start : start + _SLICE]
+        if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
+            piece += text[start + len(piece) : start + len(piece) + 1]  # an escape stays in one piece
+        start += len(piece)
+        if b"\\" in piece:
+            piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
+        parts = piece.split(b'"')  # by turns outside of quotes and within
+        brackets = b"".join(parts[within_quotes::2]).translate(_BRACKETS, _NO_BRACKETS)
+        within_quotes ^= len(parts) % 2 == 0
+        deepest = depth + _deepest(brackets, limit - depth)
+        yield deepest if deepest > limit else 0
+        if deepest > limit:
+            return
+        depth += 2 * brackets.count(b"[") - len(brackets)
+
+
+def _deepest(brackets: bytes, limit: int) -> int:
+    """Say how deep brackets lie within each other; where that is not past the limit, it may be any number that is not.
+
+    Those that open or close outside of these may be missing.
+    """
+    left, passes = brackets, 0
+    while passes < _PASSES and b"[]" in left:
+        left = left.replace(b"[]", b"")
         passes += 1
-    depth = passes + max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
-    return depth if depth > limit else 0
+    at_most = passes + max(accumulate(map(_STEPS.__getitem__, left), initial=0))
+    if at_most <= limit or not passes:
+        return at_most
+    # What was taken away need not have lain where the others lie deepest.
+    return max(accumulate(map(_STEPS.__getitem__, brackets), initial=0))
 
 
 def _has_brackets(text: bytes, limit: int) -> bool:
@@ -151,7 +185,7 @@ def one_line(payload: bytes) -> bytes:
         ValueError: the payload is no JSON.
     """
     if not is_json(payload):
-        payload = _whole_characters(payload)
+        payload = whole_characters(payload)
         if not is_json(payload):
             raise ValueError("payload is not JSON")
     if b"\n" in payload or b"\r" in payload:

@@ -3,8 +3,8 @@
 A line over HTTP is opened and spoken on by ordinary requests, and browsers guard those with CORS. Who is let in is
 decided by `Origins`, as for WebSocket.
 
-Cookies go along and answers may be read with them only where the origin is listed by name: with ``"*"`` every page may
-connect, and none does so in its user's name.
+An answer to which cookies went along may be read only where the origin is listed by name: with ``"*"`` every page may
+connect, and none reads what comes in its user's name.
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ def cors_headers(door: Door, connection: HTTPConnection) -> Headers:
 
 
 def preflight(door: Door, request: Request, methods: Iterable[str]) -> Response:
-    """Answer what a browser asks before it lets a page send its request."""
+    """Answer what a browser asks before it lets a page send its request.
+
+    Also while the hub stops: a page is told of nothing but a request that failed, and may take that for worse.
+    """
     headers = cors_headers(door, request)
     try:
-        door.check(request)
+        door.check_page(request)
     except Refused as refused:
         return answer(refused.status, refused.cause, headers)
     headers.append((b"access-control-allow-methods", ", ".join(methods).encode()))

@@ -68,6 +68,14 @@ class Door:
         node = self.commands.node
         if not node.accepts:
             raise self.refused(503, _STOPPING if node.runs_here else _ELSEWHERE if node.started else _NOT_RUNNING)
+        self.check_page(connection)
+
+    def check_page(self, connection: HTTPConnection) -> None:
+        """Say whether the page of a request may connect.
+
+        Raises:
+            Refused: it may not.
+        """
         headers = connection.headers
         if not self.origins.allows(headers.getlist("origin"), headers.getlist("host")):
             self._note_origin(connection)

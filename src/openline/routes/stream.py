@@ -15,9 +15,10 @@ from openline.emulation import Fate
 from openline.errors import MissingExtra
 from openline.framing import EVENTS, RECORDS, Framing, encoding
 from openline.outbox import Receiver
-from openline.protocol.codec import DecodeError
+from openline.protocol.codec import Codec, DecodeError
 from openline.protocol.emulation import read_emulation
 from openline.protocol.json import JSON
+from openline.protocol.messages import SubscribeRequest
 from openline.routes.cors import answer, cors_headers
 from openline.routes.door import Door, Refused, close_dependencies
 from openline.routes.websocket import protobuf
@@ -37,8 +38,12 @@ _STATUSES: Final = {
     Fate.NOWHERE: (404, "there is no such node"),
     Fate.AWAY: (429, "the node that holds the stream cannot be reached for now"),
 }
+#: Of requests whose body may not have come to its end.
+_UNREAD: Final = (408, 413)
 #: Of the JSON around a frame in a post, beside what its quotes and backslashes add to it.
 _AROUND_BYTES: Final = 1_024
+#: Of a body that is too large so much is read and thrown away, so that its client gets to reading why it was refused.
+_DISCARDED_BYTES: Final = 1_048_576
 
 
 @final
@@ -68,12 +73,13 @@ class StreamRoute:
             body = await read_body(door, request, 2 * door.commands.limits.message_bytes + _AROUND_BYTES)
             posted = read_emulation(body, binary=is_binary(request))
         except Refused as refused:
-            return self._refuse(request, refused)
+            stops = refused.status == 503 and door.commands.node.runs_here
+            return refusal(door, request, Refused(429, refused.cause) if stops else refused)
         except DecodeError as error:
             door.commands.node.notices.take("messages_malformed", "what was posted beside a stream is none: %s", error)
             return answer(400, "no frame of a client", cors_headers(door, request))
         except MissingExtra as error:
-            return self._refuse(request, door.refused(400, str(error)))
+            return refusal(door, request, door.refused(400, str(error)))
         fate = await door.commands.emulation.bring(*posted)
         return answer(*_STATUSES[fate], cors_headers(door, request))
 
@@ -84,9 +90,10 @@ class StreamRoute:
             codec = protobuf(door) if kind is BINARY_STREAM else JSON
             await close_dependencies(request)
             first = await read_first(door, request)
+            check_first(door, codec, first)
             door.take_place(request)
         except Refused as refused:
-            return self._refuse(request, refused)
+            return refusal(door, request, refused)
         handshake = door.handshake(request)
 
         def open_session(wire: StreamWire) -> Receiver:
@@ -98,8 +105,13 @@ class StreamRoute:
             open_session, kind=kind, encoding=encoding(codec, framing), first=first, more_headers=headers
         )
 
-    def _refuse(self, request: Request, refused: Refused) -> Response:
-        return answer(refused.status, refused.cause, cors_headers(self._door, request))
+
+def refusal(door: Door, request: Request, refused: Refused) -> Response:
+    """Answer a request that comes to nothing. What is left of a body that was not read to its end is not waited for."""
+    headers = cors_headers(door, request)
+    if refused.status in _UNREAD and request.scope["http_version"].startswith("1"):
+        headers.append((b"connection", b"close"))
+    return answer(refused.status, refused.cause, headers)
 
 
 def is_binary(request: Request) -> bool:
@@ -125,6 +137,24 @@ async def read_first(door: Door, request: Request) -> bytes:
     return frame
 
 
+def check_first(door: Door, codec: Codec, frame: bytes) -> None:
+    """See that nothing is done by the request that opens a stream, but to connect and to subscribe.
+
+    A page of another site can have a browser send it with its user's cookies, unasked, where ``origins`` lets in all
+    pages. It cannot read the answer, and what is not in there it cannot post. What is no command is not looked at here:
+    the stream says so.
+
+    Raises:
+        Refused: there is more in it.
+    """
+    try:
+        for number, command in enumerate(codec.decode(frame)):
+            if number and not isinstance(command.request(), SubscribeRequest):
+                raise door.refused(400, "a stream begins with connect, and subscribes at most; all else is posted")
+    except DecodeError:
+        pass
+
+
 async def read_body(door: Door, request: Request, limit: int) -> bytes:
     """Read the body of a request, which is here in time, or refuse it.
 
@@ -135,16 +165,22 @@ async def read_body(door: Door, request: Request, limit: int) -> bytes:
     """
     length = request.headers.get("content-length", "")
     body = bytearray()
+    size = 0
     try:
-        if length.isdecimal() and int(length[:20]) > limit:
+        if length.isdecimal() and int(length[:20]) > _DISCARDED_BYTES:
             raise door.refused(413, "the body is too large")
         async with asyncio.timeout(door.commands.limits.connect_seconds):
             async for piece in request.stream():
-                body += piece
-                if len(body) > limit:
-                    raise door.refused(413, "the body is too large")
+                size += len(piece)
+                if size <= limit:
+                    body += piece
+                elif size > _DISCARDED_BYTES:
+                    break
     except TimeoutError:
-        raise door.refused(408, "the body did not come in time") from None
+        if size <= limit:
+            raise door.refused(408, "the body did not come in time") from None
     except ClientDisconnect:
         raise Refused(400, "the client went away") from None
+    if size > limit:
+        raise door.refused(413, "the body is too large")
     return bytes(body)

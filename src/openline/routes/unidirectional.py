@@ -41,7 +41,7 @@ from openline.protocol.unidirectional import (
 from openline.routes.cors import answer, cors_headers
 from openline.routes.door import Door, Refused, close_dependencies
 from openline.routes.refusing import end_status, error_status
-from openline.routes.stream import read_body
+from openline.routes.stream import read_body, refusal
 from openline.routes.websocket import answer as answer_websocket
 from openline.wires import websocket as plain_wire
 from openline.wires.fast import DETACH
@@ -73,7 +73,7 @@ class UnidirectionalRoutes:
         try:
             wanted = await self._admit(request)
         except Refused as refused:
-            return answer(refused.status, refused.cause, cors_headers(door, request))
+            return refusal(door, request, refused)
         return self._stream(request, wanted, UNI_HTTP_STREAM)
 
     async def sse(self, request: Request) -> Response:
@@ -176,14 +176,13 @@ class UnidirectionalRoutes:
 
     def _refuse_events(self, request: Request, refused: Refused) -> Response:
         """Refuse a request for events: a browser that asks for them would take 503 as the end of all trying."""
-        headers = cors_headers(self._door, request)
         if refused.status < 500 or "text/event-stream" not in request.headers.get("accept", ""):
-            return answer(refused.status, refused.cause, headers)
+            return refusal(self._door, request, refused)
         last = disconnect_push(DisconnectCode(3000, refused.cause[:100]))
         retry = random.randint(*_LATER_MS)  # noqa: S311  # spread, not a secret
         body = b"retry: %d\n%b" % (retry, WHOLE_EVENTS.wrap((EVENT.encode(last),), EVENT))
         response = Response(body, media_type="text/event-stream")
-        response.raw_headers += [(b"cache-control", b"no-store"), *headers]
+        response.raw_headers += [(b"cache-control", b"no-store"), *cors_headers(self._door, request)]
         return response
 
 

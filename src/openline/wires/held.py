@@ -14,7 +14,7 @@ HELD: Final = "openline.http"
 
 
 class HeldConnection(Protocol):
-    """The connection of a request that is being answered."""
+    """The connection of a request that is being answered: each has its own, also where they share a connection."""
 
     def end_within(self, seconds: float) -> None:
         """Give the client so many seconds from now for the rest of the answer; then the connection is aborted."""

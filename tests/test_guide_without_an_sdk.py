@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import httpx2
-import pytest
 
 from openline.protocol.unidirectional import LONGEST_ID_BYTES
 from openline.routes.poll import DEFAULT_WAIT, LONGEST_WAIT
@@ -23,7 +21,6 @@ from tests.running import Program, openline_run, running
 
 GUIDE = page("docs/without-an-sdk.md")
 MODULES = ROOT / "web/node_modules"
-NEEDED = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl and jq are not installed")
 
 
 def commands() -> list[str]:
@@ -38,7 +35,6 @@ async def say(here: str, text: str) -> None:
         assert answer.status_code == 200, answer.text
 
 
-@NEEDED
 async def test_everyone_on_the_page_follows_the_same_channel(tmp_path: Path) -> None:
     """Curl by URL and by JSON, a WebSocket of JavaScript, a loop of polls; the page's own command speaks to them."""
     GUIDE.write_files(tmp_path)
@@ -74,7 +70,6 @@ async def heard_by_all(here: str, *programs: Program) -> None:
     await spoken
 
 
-@NEEDED
 async def test_the_loop_of_polls_loses_nothing_when_it_goes_from_node_to_node_and_one_is_killed(tmp_path: Path) -> None:
     """It asks them in turn; what is published meanwhile, on either, comes once and in order."""
     GUIDE.write_files(tmp_path)

@@ -108,10 +108,9 @@ async def test_a_page_of_another_site(server: Server, name: str) -> None:
         assert "403" in raw.answer[0]
 
 
+@pytest.mark.parametrize("running", ["openline"], indirect=True)
 async def test_a_peer_that_is_dead(server: Server, name: str) -> None:
-    """On the fast wire it is pinged by the hub, and closed with 3012; else the server below looks after it."""
-    if server.name != "openline":
-        pytest.skip("the server's own pings: uvicorn's every 20 seconds, Hypercorn's none by default")
+    """On the fast wire the hub pings it, and closes it with 3012. Elsewhere it is the server that pings, or not."""
     with RawClient(server, path=f"/beating/{name}") as raw:
         assert (await asyncio.to_thread(raw.close_frame)) == (3012, "no pong")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,22 @@ from tests.engines.valkey import ValkeyCluster, ValkeyServer
 # A busy machine is no failure: how long one example takes is not tested, only that a whole test ends in its time.
 settings.register_profile("openline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("openline")
+
+#: The loggers that a server sets up when it starts.
+LOGGERS = ("openline", "uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+
+
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    """Leave logging as it was: a command or program that runs in this process sets it up for the whole of it."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.level, logger.propagate, logger.handlers[:], logger.filters[:]) for logger in loggers]
+    yield
+    for logger, (level, propagate, handlers, filters) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.propagate = propagate
+        logger.handlers[:] = handlers
+        logger.filters[:] = filters
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,7 @@ def run(command: list[str], folder: Path = ROOT) -> subprocess.CompletedProcess[
 # --- what is shown ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("logging_as_it_was")
 @pytest.mark.parametrize(("one", "file"), PROGRAMS)
 async def test_every_python_block_runs(one: Page, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the first block of a program to its last, as one who reads on would type them; see `tests.pages`."""

@@ -35,6 +35,8 @@ MESSAGE_BYTES: Final = 16 << 20
 BINARY: Final = ("1.2.*", "9.2.*", "9.4.*", "9.6.*", "9.8.*")
 COMPRESSED: Final = ("12.*", "13.*")
 COMPRESSED_BINARY: Final = ("12.2.*", "12.3.*", "12.5.*")
+#: Cases of a client that insists on a window of 512 bytes: a hub compresses once for all, and not for such a one.
+SMALL_WINDOW: Final = ("13.3.*", "13.5.*")
 
 #: The package is one of implicit relative imports and of namespace packages, hence the folder of a site.
 RUN_SUITE: Final = "import site, sys; site.addsitedir(sys.argv.pop(1)); import autobahntestsuite.wstest as w; w.run()"
@@ -60,7 +62,7 @@ class Tested(NamedTuple):
 SERVERS: Final = (
     Tested("route", "/route"),
     Tested("json", "/json/plain", excluded=(*BINARY, *COMPRESSED)),
-    Tested("json-compressed", "/json/compressed", excluded=(*BINARY, *COMPRESSED_BINARY)),
+    Tested("json-compressed", "/json/compressed", excluded=(*BINARY, *COMPRESSED_BINARY, *SMALL_WINDOW)),
     Tested("protobuf", "/protobuf/plain", BINARY),
     Tested("protobuf-compressed", "/protobuf/compressed", (*BINARY, *COMPRESSED_BINARY)),
 )

@@ -70,3 +70,4 @@ def test_each_server_gets_the_cases_that_it_can_answer() -> None:
     }
     assert {server.name for server in SERVERS if server.wanted(["12.1.1"])} == {"route", "json-compressed"}
     assert {server.name for server in SERVERS if server.wanted(["12.2.*"])} == {"route", "protobuf-compressed"}
+    assert {server.name for server in SERVERS if server.wanted(["13.3.1"])} == {"route"}

@@ -96,13 +96,13 @@ class BarePlainWire(PlainWire):
             self._listener.take(payload)
 
     async def _send_some(self) -> None:
-        chunk = self._queue.popleft()
+        chunk = self._unsent.take()
         for message in unframed(chunk):
             if isinstance(message, str):
                 await self._websocket.send_text(message)
             else:
                 await self._websocket.send_bytes(message)
-        self._sent(len(chunk))
+        self._unsent.sent(self._receiver, len(chunk))
 
     def close(self, code: int, reason: str, *, deadline_seconds: float) -> None:
         """Close, and tell the listener at once."""

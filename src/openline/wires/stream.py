@@ -27,10 +27,8 @@ from openline.protocol.messages import DisconnectPush, Push, Reply
 from openline.wires.ending import forget, watch
 from openline.wires.fast import NOBODY
 from openline.wires.held import HeldConnection, held_connection
+from openline.wires.unsent import Unsent
 
-_JOINED_BYTES: Final = 65_536  #: several chunks go out as one piece of the body up to this
-_HIGH_BYTES: Final = 65_536  #: unsent; past it the receiver is asked to pause
-_LOW_BYTES: Final = 16_384  #: unsent; from here down it may go on
 _HELD_BYTES: Final = 65_536  #: of frames that wait while reading is paused
 _FRAME_COST: Final = 64  #: bytes a frame counts beside its own
 #: A server that aborts a connection says so to the app; one that does not has so many seconds more.
@@ -109,18 +107,15 @@ class StreamWire:
         "_frames_bytes",
         "_held",
         "_is_ended",
-        "_is_full",
         "_is_reading",
         "_opening",
-        "_queue",
         "_receive",
         "_receiver",
         "_rewrite",
         "_send",
         "_tasks",
         "_timer",
-        "_unsent_bytes",
-        "_writing",
+        "_unsent",
         "encoding",
         "is_open",
         "name",
@@ -150,11 +145,8 @@ class StreamWire:
         self._receiver: Receiver = NOBODY
         #: Code and reason of whoever began the close.
         self._end: tuple[int, str] | None = None
-        self._queue: deque[bytes] = deque()
-        self._unsent_bytes = 0
-        self._is_full = self._is_ended = False
-        #: Set while the writer has something to do.
-        self._writing = asyncio.Event()
+        self._unsent = Unsent()
+        self._is_ended = False
         self._is_reading = True
         #: What the client sent while the receiver takes nothing.
         self._frames: deque[bytes] = deque()
@@ -193,17 +185,11 @@ class StreamWire:
     def write(self, chunk: bytes, more: Sequence[bytes] = ()) -> None:
         """Queue these chunks; nothing after `close`."""
         if self.is_open:
-            self._queue.append(chunk)
-            self._queue.extend(more)
-            self._unsent_bytes += len(chunk) + sum(map(len, more))
-            self._writing.set()
-            if self._unsent_bytes > _HIGH_BYTES and not self._is_full:
-                self._is_full = True
-                self._receiver.pause()
+            self._unsent.offer(self._receiver, chunk, more)
 
     def unsent_bytes(self) -> int:
         """How much is queued, or with a server that has not said it is done with it."""
-        return self._unsent_bytes
+        return self._unsent.size_bytes
 
     def close(self, code: int, reason: str, *, deadline_seconds: float) -> None:
         """Say why after what is queued, then end the body; give up at the deadline. Idempotent."""
@@ -213,10 +199,7 @@ class StreamWire:
         self.is_open = False
         codec = self.encoding.codec
         last = codec.encode(Reply(push=Push(disconnect=DisconnectPush(code=code, reason=reason))))
-        chunk = self.encoding.wrap((last,))
-        self._queue.append(chunk)
-        self._unsent_bytes += len(chunk)
-        self._writing.set()
+        self._unsent.put(self.encoding.wrap((last,)))
         self._frames.clear()
         if self._held is not None and not self._is_ended:
             self._held.end_within(deadline_seconds)
@@ -276,10 +259,10 @@ class StreamWire:
             await self._send(dict(start))
             if self._opening:
                 await self._send({"type": "http.response.body", "body": self._opening, "more_body": True})
-            while self.is_open or self._queue:
-                await self._writing.wait()
-                self._writing.clear()
-                while self._queue:
+            while self.is_open or self._unsent:
+                await self._unsent.changed.wait()
+                self._unsent.changed.clear()
+                while self._unsent:
                     await self._send_some()
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         except (OSError, RuntimeError):
@@ -287,18 +270,12 @@ class StreamWire:
         self._give_up()
 
     async def _send_some(self) -> None:
-        chunks = [self._queue.popleft()]
-        size = len(chunks[0])
-        while self._queue and size + len(self._queue[0]) <= _JOINED_BYTES:
-            chunks.append(self._queue.popleft())
-            size += len(chunks[-1])
+        chunks = self._unsent.take_some()
+        size = sum(map(len, chunks))
         if self._rewrite is not None:
             chunks = [self._rewrite(chunk) for chunk in chunks]
         await self._send({"type": "http.response.body", "body": b"".join(chunks), "more_body": True})
-        self._unsent_bytes -= size
-        if self._is_full and self._unsent_bytes <= _LOW_BYTES:
-            self._is_full = False
-            self._receiver.resume()
+        self._unsent.sent(self._receiver, size)
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -318,5 +295,5 @@ class StreamWire:
         if self._held is not None:
             self._held.when_server_ends(None)
         forget(self)
-        self._queue.clear()
+        self._unsent.drop()
         self._frames.clear()

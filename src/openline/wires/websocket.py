@@ -11,7 +11,6 @@ Invariants of this file:
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -21,10 +20,8 @@ from openline.framing import SEPARATE, Encoding, unpacked
 from openline.outbox import Receiver, Wire
 from openline.wires.fast import NOBODY
 from openline.wires.message import is_utf8
+from openline.wires.unsent import Unsent
 
-_JOINED_BYTES: Final = 65_536  #: several chunks go out as one message up to this
-_HIGH_BYTES: Final = 65_536  #: unsent; past it the receiver is asked to pause
-_LOW_BYTES: Final = 16_384  #: unsent; from here down it may go on
 _LONGEST_REASON: Final = 123
 
 
@@ -59,16 +56,13 @@ class PlainWire:
     __slots__ = (
         "_close_seconds",
         "_end",
-        "_is_full",
         "_message_bytes",
-        "_queue",
         "_reading",
         "_receiver",
         "_tasks",
         "_timer",
-        "_unsent_bytes",
+        "_unsent",
         "_websocket",
-        "_writing",
         "encoding",
         "is_open",
     )
@@ -86,11 +80,7 @@ class PlainWire:
         self._receiver: Receiver = NOBODY
         #: Code and reason of whoever began the close.
         self._end: tuple[int, str] | None = None
-        self._queue: deque[bytes] = deque()
-        self._unsent_bytes = 0
-        self._is_full = False
-        #: Set while the writer has something to do.
-        self._writing = asyncio.Event()
+        self._unsent = Unsent()
         #: Set while the receiver takes messages.
         self._reading = asyncio.Event()
         self._reading.set()
@@ -116,17 +106,11 @@ class PlainWire:
     def write(self, chunk: bytes, more: Sequence[bytes] = ()) -> None:
         """Queue these chunks; nothing after `close`."""
         if self.is_open:
-            self._queue.append(chunk)
-            self._queue.extend(more)
-            self._unsent_bytes += len(chunk) + sum(map(len, more))
-            self._writing.set()
-            if self._unsent_bytes > _HIGH_BYTES and not self._is_full:
-                self._is_full = True
-                self._receiver.pause()
+            self._unsent.offer(self._receiver, chunk, more)
 
     def unsent_bytes(self) -> int:
         """How much is queued, or with a server that has not said it is done with it."""
-        return self._unsent_bytes
+        return self._unsent.size_bytes
 
     def close(self, code: int, reason: str, *, deadline_seconds: float) -> None:
         """Close after what is queued and wait for the server to say it is over; give up at the deadline. Idempotent."""
@@ -173,36 +157,31 @@ class PlainWire:
     async def _send_queued(self) -> None:
         """Send what is queued as it comes, then the close."""
         try:
-            while self.is_open or self._queue:
-                await self._writing.wait()
-                self._writing.clear()
-                while self._queue:
+            while self.is_open or self._unsent:
+                await self._unsent.changed.wait()
+                self._unsent.changed.clear()
+                while self._unsent:
                     await self._send_some()
             if self._end is not None:
                 await self._websocket.close(*self._end)
         except (OSError, WebSocketDisconnect, RuntimeError):
             # The client is gone. The reader learns with which code, if the server says so in time.
-            self._queue.clear()
-            self._unsent_bytes = 0
+            self._unsent.drop()
             self._stop(self._close_seconds)
 
     async def _send_some(self) -> None:
         if self.encoding.framing is SEPARATE:
-            await self._send_apart(self._queue.popleft())
+            await self._send_apart(self._unsent.take())
             return
-        chunks = [self._queue.popleft()]
-        size = len(chunks[0])
-        while self._queue and size + len(self._queue[0]) <= _JOINED_BYTES:
-            chunks.append(self._queue.popleft())
-            size += len(chunks[-1])
+        chunks = self._unsent.take_some()
         await self._send(self.encoding.codec.join(chunks))
-        self._sent(size)
+        self._unsent.sent(self._receiver, sum(map(len, chunks)))
 
     async def _send_apart(self, chunk: bytes) -> None:
         """Send the messages of a chunk one by one: the frames they are in the server makes again."""
         for message in unpacked(chunk):
             await self._send(message)
-        self._sent(len(chunk))
+        self._unsent.sent(self._receiver, len(chunk))
 
     async def _send(self, message: bytes) -> None:
         if self.encoding.codec.binary:
@@ -210,19 +189,12 @@ class PlainWire:
         else:
             await self._websocket.send_text(message.decode())
 
-    def _sent(self, size: int) -> None:
-        """The server is done with so many bytes."""
-        self._unsent_bytes -= size
-        if self._is_full and self._unsent_bytes <= _LOW_BYTES:
-            self._is_full = False
-            self._receiver.resume()
-
     # --- the end --------------------------------------------------------------------------------------------------
 
     def _stop(self, seconds: float) -> None:
         """Nothing more is given out or taken; after these seconds nothing more is waited for."""
         self.is_open = False
-        self._writing.set()
+        self._unsent.changed.set()
         self._reading.set()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up)
